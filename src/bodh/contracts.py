@@ -1,0 +1,350 @@
+"""The seams: what every room may assume about the others.
+
+Nothing heavy is imported here; torch appears in annotations only. Axis letters, for the whole house:
+`n` records of a batch, `v` views, `c h w` image, `t` time or tokens, `d` feature, `k` classes, `m` queue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from pydantic import BaseModel
+    from torch import Tensor, nn
+
+Json = dict[str, Any]
+Task = Literal["single", "binary", "multi"]
+"""What labels mean: one class of k, one class of two, any number of k classes at once."""
+
+Rows = "np.ndarray | list[np.ndarray]"
+"""Stored records: one array `[n …]` where all have one shape, else a list of arrays."""
+
+
+def derive_seed(*parts: int | str) -> int:
+    """Return a 63-bit seed that is a pure function of `parts`: the root of all randomness in bodh.
+
+    Orders are drawn from ("order", seed, epoch), views from ("views", seed, step), objectives from
+    ("objective", seed, step, rank): there is no random state to save, and resume is exact.
+    """
+    text = "\x1f".join(str(part) for part in parts).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+# --------------------------------------------------------------------------------------------- records
+
+
+class Source(Protocol):
+    """Where records come from. Small to pickle: workers get a copy and read with it."""
+
+    name: str
+    """Short name for messages and folders ("photos", "cifar10")."""
+    modality: str
+    """Inferred: the file name of a modality ("image", "vector")."""
+    ids: Sequence[str]
+    """[n] stable, unique, readable: a relative path, or "train.parquet:12"."""
+    splits: np.ndarray
+    """[n] of str: "train", "val" or "test"; all "train" where the source has no splits."""
+    targets: np.ndarray | None
+    """[n] int64 class index, -1 where unlabelled; or [n k] uint8 for several labels at once; None without labels."""
+    class_names: tuple[str, ...]
+    """[k] in the order of the indices; empty without labels."""
+    fingerprint: str
+    """Hex digest that changes when any record may have changed (paths, sizes, times; or the bytes)."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> bytes | np.ndarray:
+        """Return record `index` as it lies there: encoded bytes, or an array. Raises BadRecord."""
+        ...
+
+
+class RecordStore(Protocol):
+    """Decoded records, read by position. `records.store` keeps them on disk, `records.stream` decodes on demand."""
+
+    name: str
+    ids: Sequence[str]
+    splits: np.ndarray
+    targets: np.ndarray | None
+    class_names: tuple[str, ...]
+    fingerprint: str
+    shape: tuple[int, ...] | None
+    """Shape of every record, or None where records differ."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, index: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Return records at positions `index` [n]: `[n …]` where `shape` is set, else a list. Thread-safe."""
+        ...
+
+
+# ----------------------------------------------------------------------------------------------- views
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view of each record, as data; the modality decides what it means for its kind of record.
+
+    Attributes:
+        kind: "strong" (what contrastive learning wants), "weak" (what supervised training wants: the class
+            survives for sure), "crop" (geometry only), or "plain" (no randomness: as in evaluation).
+        options: overrides of the modality's view settings for this view ({"blur": 1.0, "solarise": 0.2});
+            a modality ignores options that it has no setting for.
+    """
+
+    kind: Literal["strong", "weak", "crop", "plain"] = "strong"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+ViewSpec = tuple[View, ...]
+"""What variation an objective wants: one entry a view."""
+
+
+class Shard(NamedTuple):
+    """Which rows of the global batch this process computes. View parameters are drawn for the whole batch."""
+
+    start: int
+    stop: int
+    total: int
+
+
+@runtime_checkable
+class Modality(Protocol):
+    """How raw records become tensors, and how they may vary. `modalities/<name>.py` holds the class `Modality`.
+
+    Importing such a file imports no torch: a server decodes with it beside onnxruntime.
+    """
+
+    name: ClassVar[str]
+    config: BaseModel
+    """Frozen and complete: `type(self)(config)` rebuilds the modality; saved in the model folder."""
+
+    @classmethod
+    def fit(cls, source: Source, config: BaseModel) -> Modality:
+        """Fill what `config` leaves open (size, channels, mean, deviation) from training records of `source`."""
+        ...
+
+    def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
+        """Return one record in stored form (image: uint8 `[h w c]`, aspect kept). Raises BadRecord with the reason."""
+        ...
+
+    def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
+        """Return stored records as one array of the model's input shape (image: uint8 `[n s s c]`). No torch."""
+        ...
+
+    def prepare(self) -> nn.Module:
+        """Return the module from the input array (image: uint8 `[n h w c]`) to what a backbone takes (float `[n c s s]`).
+
+        It is the first part of every exported graph.
+        """
+        ...
+
+    def views(
+        self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
+    ) -> tuple[Tensor, ...]:
+        """Return one prepared float tensor a view, on `device`, for `rows` (already only this shard's rows).
+
+        Parameters are drawn for all `shard.total` rows from `seed` and cut to the shard, so that the result
+        depends neither on the number of processes nor on the number of threads.
+        """
+        ...
+
+    def input_spec(self) -> Json:
+        """Return {"name", "dtype", "shape"} of the input array, axes as numbers or letters."""
+        ...
+
+    def show(self, row: np.ndarray, size: int = 64) -> bytes:
+        """Return a stored record as a PNG thumbnail for pages and reports."""
+        ...
+
+
+# -------------------------------------------------------------------------------------------- networks
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """How to build a network again: a component's name and plain arguments. No code, no pickle.
+
+    Attributes:
+        room: "backbones" or "heads".
+        name: component in that room; for a family the member is in `arguments` (("timm", {"model": "resnet18"})).
+        arguments: keyword arguments of that file's `build`, JSON values only.
+    """
+
+    room: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+class Features(NamedTuple):
+    """What a backbone sees in a batch."""
+
+    pooled: Tensor
+    """[n d]"""
+    tokens: Tensor | None
+    """[n t d], or None"""
+    map: Tensor | None
+    """[n c h w], or None"""
+
+
+class Backbone(Protocol):
+    """An nn.Module that turns prepared tensors into features."""
+
+    spec: NetworkSpec
+    dim: int
+    """d, the width of the pooled features."""
+    block_names: tuple[str, ...]
+    """Stages from input to output, for probing and for freezing ("stem", "layer1", …)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return pooled features `[n d]`."""
+        ...
+
+    def features(self, x: Tensor) -> Features: ...
+
+    def blocks(self, x: Tensor) -> dict[str, Tensor]:
+        """Return pooled features `[n d_b]` of every block, in the order of `block_names`; one forward pass."""
+        ...
+
+    def block_modules(self) -> dict[str, list[nn.Module]]:
+        """Return the modules that make up every block, in order; together they hold all parameters."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------ objectives
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about the data and the run when an objective is built."""
+
+    records: int
+    """n in the training split"""
+    steps: int
+    """optimiser steps planned"""
+    batch_size: int
+    """global batch, over all processes"""
+    task: Task | None = None
+    class_names: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    """[k] labelled training records a class"""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an objective needs; checked before anything is built."""
+
+    modalities: tuple[str, ...] | None = None
+    """Modalities it can learn from; None: every one that offers views."""
+    features: Literal["pooled", "tokens", "map"] = "pooled"
+    labels: bool = False
+    smallest_batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's input on this process, on the device."""
+
+    views: tuple[Tensor, ...]
+    """prepared, each [n …]"""
+    index: Tensor
+    """[n] int64 positions in the store"""
+    targets: Tensor | None
+    """[n] int64 (-1: unlabelled), [n k] float for several labels, or None"""
+    seed: int
+    """for what the objective itself draws: a pure function of (seed, step, rank)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the run stands."""
+
+    step: int
+    """optimiser steps done before this one"""
+    steps: int
+    epoch: int
+    epochs: int
+
+    @property
+    def fraction(self) -> float:
+        """Done share of the run, 0 to 1."""
+        return self.step / max(1, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What a step gives back, and nothing else."""
+
+    loss: Tensor
+    """scalar with gradient"""
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+    """detached scalars for the log, on the device"""
+
+
+class Objective(Protocol):
+    """What the backbone is asked to learn from: an nn.Module in `objectives/<name>.py`.
+
+    That file holds: a header (paper, published figures, when not to use it), `Config` (frozen pydantic),
+    `NEEDS: Needs`, `FAMILY: str`, `DEFAULTS: dict` (training settings that suit it: optimiser, learning rate,
+    weight decay …, for `train.config.TrainConfig`), and `build(backbone, config, facts) -> Objective`.
+    State that must survive a resume (teacher, queue, centre) lives in parameters and buffers.
+    """
+
+    def views(self) -> ViewSpec: ...
+
+    def step(self, batch: Batch, progress: Progress) -> StepOutput: ...
+
+    def forward(self, batch: Batch, progress: Progress) -> StepOutput:
+        """Call `step`; data-parallel wrappers hook in here."""
+        ...
+
+    def after_step(self, progress: Progress) -> None:
+        """Called once after every optimiser step: teacher, queue, centre."""
+        ...
+
+    def keep(self) -> nn.ModuleDict:
+        """Return what the model keeps: {"backbone": …} and, for supervised objectives, {"head": …}."""
+        ...
+
+
+# ----------------------------------------------------------------------------------------------- export
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How an exported file compares with the model on real records."""
+
+    capability: str
+    output: str
+    records: int
+    batches: tuple[int, ...]
+    largest_difference: float
+    tolerance: float
+    changed: int | None
+    """changed predictions, where the output decides a class; else None"""
+
+    @property
+    def holds(self) -> bool:
+        """True where the difference is within tolerance and no prediction changed."""
+        return self.largest_difference <= self.tolerance and not self.changed
+
+
+class Exporter(Protocol):
+    """One file format: the module-level functions of `exporters/formats/<name>.py`, beside `SUFFIX: str`."""
+
+    def write(self, capability: nn.Module, example: np.ndarray, path: Path, *, manifest: Json) -> None:
+        """Write `capability` (see `model.capabilities`) so that any batch size can be replayed."""
+        ...
+
+    def load(self, path: Path, *, capability: nn.Module) -> Any:
+        """Return a callable `(input array) -> {name: array}` on the target runtime.
+
+        `capability` serves formats that hold weights only: they fill a fresh copy of it.
+        """
+        ...
