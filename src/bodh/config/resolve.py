@@ -1,0 +1,196 @@
+"""Many settings by dotted key in, one validated configuration a section out, or all mistakes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from bodh.config.assignments import flatten, split_list
+from bodh.config.base import Config
+from bodh.config.fields import nested_config, parts_of, settings_of
+from bodh.errors import ConfigError, suggestion
+
+Tree = dict[str, Any]
+_NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+
+def resolve(
+    settings: Mapping[str, Any],
+    sections: Mapping[str, type[Config]],
+    defaults: Mapping[str, Mapping[str, Any]] = _NONE,
+) -> dict[str, Config]:
+    """Return one validated configuration a section.
+
+    Args:
+        settings: dotted key to value. "objective.temperature" belongs to section "objective" where there is one;
+            keys without a section's name in front belong to section "". Nested mappings are flattened.
+        sections: section name to its class; "" is the section without a name.
+        defaults: section name to values that lie below `settings` and above the class's own defaults.
+
+    Raises:
+        ConfigError: unknown keys (with the nearest known one) and invalid values of all sections, at once.
+    """
+    trees: dict[str, Tree] = {name: {} for name in sections}
+    problems: list[str] = []
+    for name in sections:
+        for key, value in flatten(defaults.get(name, {})):
+            _insert(trees[name], key, value)
+    given: dict[str, Tree] = {name: {} for name in sections}
+    for key, value in flatten(settings):
+        head, _, rest = key.partition(".")
+        section, inner = (head, rest) if rest and head in sections else ("", key)
+        if section not in sections:
+            problems.append(_unknown(key, value, sections))
+        elif not _insert(given[section], inner, value):
+            problems.append(f"{key} = {value!r}: clashes with another setting that is named like a part of it")
+    resolved: dict[str, Config] = {}
+    for name, kind in sections.items():
+        try:
+            resolved[name] = kind.model_validate(_adapt(_merge(trees[name], given[name]), kind))
+        except ValidationError as error:
+            problems.extend(_explain(name, kind, problem, sections) for problem in error.errors(include_url=False))
+    if problems:
+        raise ConfigError(_join(problems))
+    return resolved
+
+
+def _insert(tree: Tree, key: str, value: Any) -> bool:
+    """Put `value` at dotted `key`; False where a part of the key is a value already, or the other way round."""
+    *path, last = key.split(".")
+    for part in path:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            return False
+    if last in tree:
+        return False
+    tree[last] = value
+    return True
+
+
+def _merge(below: Tree, above: Tree) -> Tree:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _adapt(tree: Tree, kind: type[BaseModel]) -> Tree:
+    """Return `tree` with what a command line cannot spell: "none" as None, "a,b" as a list, where the field wants it."""
+    adapted = {}
+    for key, value in tree.items():
+        field = kind.model_fields.get(key)
+        if field is None:
+            adapted[key] = value
+            continue
+        nested = nested_config(field.annotation)
+        parts = parts_of(field.annotation)
+        if nested is not None and isinstance(value, dict):
+            value = _adapt(value, nested)
+        elif value == "none" and type(None) in parts and "none" not in _choices(parts):
+            value = None
+        elif isinstance(value, str) and str not in parts and value not in _choices(parts) and _wants_list(parts):
+            value = split_list(value)
+        elif not isinstance(value, (str, list, tuple)) and value is not None and _wants_only_list(parts):
+            value = [value]
+        adapted[key] = value
+    return adapted
+
+
+def _choices(parts: Iterable[Any]) -> list[Any]:
+    return [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+
+
+def _wants_list(parts: Iterable[Any]) -> bool:
+    return any(get_origin(part) in (list, tuple) for part in parts)
+
+
+def _wants_only_list(parts: Iterable[Any]) -> bool:
+    return all(get_origin(part) in (list, tuple) or part is type(None) for part in parts)
+
+
+# ------------------------------------------------------------------------------------------- messages
+
+
+def _join(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return f"wrong setting: {problems[0]}"
+    return "\n  ".join([f"{len(problems)} settings are wrong:", *problems])
+
+
+def _explain(section: str, kind: type[Config], problem: ErrorDetails, sections: Mapping[str, type[Config]]) -> str:
+    place = _field_place(kind, problem["loc"])
+    key = ".".join(part for part in (section, *place) if part)
+    value = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        return _unknown(key, value, sections)
+    if problem["type"] == "missing":
+        return f"{key} is missing: it must be given{_meaning(kind, place)}"
+    if problem["type"] == "frozen_instance":  # pragma: no cover - validation never sets a field
+        return f"{key} cannot be changed"
+    text = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    text = text.replace("Input should be", "must be").replace("Input should have", "must have")
+    subject = f"{key} = {value!r}" if key else f"section {section or 'run'!r}"
+    near = _near_choice(problem, value)
+    return f"{subject}: {text}{near}{_meaning(kind, place)}"
+
+
+def _field_place(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the parts of a location that name fields: pydantic adds union members and list positions."""
+    place = []
+    current: type[BaseModel] | None = kind
+    for part in location:
+        if current is None or not isinstance(part, str):
+            break
+        if part not in current.model_fields:
+            if nested_config(current) is not None and part == current.__name__:
+                continue  # the member of a union that was tried
+            place.append(part)
+            break
+        place.append(part)
+        current = nested_config(current.model_fields[part].annotation)
+    return place
+
+
+def _meaning(kind: type[BaseModel], place: list[str]) -> str:
+    wanted = ".".join(place)
+    for setting in settings_of(kind):
+        if setting.key == wanted and setting.meaning:
+            return f" ({setting.meaning.rstrip('.')})"
+    return ""
+
+
+def _near_choice(problem: ErrorDetails, value: Any) -> str:
+    if problem["type"] != "literal_error" or not isinstance(value, str):
+        return ""
+    expected = str(problem.get("ctx", {}).get("expected", ""))
+    return suggestion(value, [word.strip("' ") for word in expected.replace(" or ", ",").split(",")])
+
+
+def _unknown(key: str, value: Any, sections: Mapping[str, type[Config]]) -> str:
+    known = [f"{name}.{s.key}".lstrip(".") for name, kind in sections.items() for s in settings_of(kind)]
+    near = _nearest(key, known)
+    hint = f" (did you mean {near!r}?)" if near else ""
+    head = key.partition(".")[0]
+    prefix = f"{head}." if head in sections and "." in key else ""
+    same = [name for name in known if name.startswith(prefix)]
+    owner = f"{head} has" if prefix else "there are"
+    return f"{key} = {value!r}: no such setting{hint}; {owner}: {', '.join(same) or 'no settings'}"
+
+
+def _nearest(key: str, known: list[str]) -> str | None:
+    """Return the known key that was probably meant: one of the same last part, else the most alike."""
+    last = key.rpartition(".")[2]
+    same = [name for name in known if name.rpartition(".")[2] == last]
+    if same:
+        return same[0]
+    if near := get_close_matches(key, known, n=1, cutoff=0.6):
+        return near[0]
+    by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = get_close_matches(last, by_last, n=1, cutoff=0.75)
+    return by_last[near[0]] if near else None
