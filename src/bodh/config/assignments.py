@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 from bodh.errors import ConfigError
 
-_KEY = re.compile(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*")
+_KEY = re.compile(r"[^\s.=]+(\.[^\s.=]+)*")
 
 
 def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _plain(value: Any) -> Any:
     """Return `value` with TOML's dates as the strings that they were written as: no setting is a date."""
-    if isinstance(value, (datetime.date, datetime.time)):
+    if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, list):
         return [_plain(part) for part in value]

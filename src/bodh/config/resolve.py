@@ -53,7 +53,7 @@ def resolve(
         try:
             resolved[name] = kind.model_validate(_adapt(_merge(trees[name], given[name]), kind))
         except ValidationError as error:
-            problems.extend(_explain(name, kind, problem, sections) for problem in error.errors(include_url=False))
+            problems.extend(_explain(name, kind, error.errors(include_url=False), sections))
     if problems:
         raise ConfigError(_join(problems))
     return resolved
@@ -62,13 +62,14 @@ def resolve(
 def _insert(tree: Tree, key: str, value: Any) -> bool:
     """Put `value` at dotted `key`; False where a part of the key is a value already, or the other way round."""
     *path, last = key.split(".")
+    node: Any = tree
     for part in path:
-        tree = tree.setdefault(part, {})
-        if not isinstance(tree, dict):
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
             return False
-    if last in tree:
+    if last in node:
         return False
-    tree[last] = value
+    node[last] = value
     return True
 
 
@@ -81,7 +82,7 @@ def _merge(below: Tree, above: Tree) -> Tree:
 
 
 def _adapt(tree: Tree, kind: type[BaseModel]) -> Tree:
-    """Return `tree` with what a command line cannot spell: "none" as None, "a,b" as a list, where the field wants it."""
+    """Return `tree` with "none" as None and "a,b" as a list, where the field wants them."""
     adapted = {}
     for key, value in tree.items():
         field = kind.model_fields.get(key)
@@ -123,21 +124,38 @@ def _join(problems: list[str]) -> str:
     return "\n  ".join([f"{len(problems)} settings are wrong:", *problems])
 
 
-def _explain(section: str, kind: type[Config], problem: ErrorDetails, sections: Mapping[str, type[Config]]) -> str:
-    place = _field_place(kind, problem["loc"])
-    key = ".".join(part for part in (section, *place) if part)
-    value = problem.get("input")
-    if problem["type"] == "extra_forbidden":
-        return _unknown(key, value, sections)
-    if problem["type"] == "missing":
-        return f"{key} is missing: it must be given{_meaning(kind, place)}"
-    if problem["type"] == "frozen_instance":  # pragma: no cover - validation never sets a field
-        return f"{key} cannot be changed"
-    text = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+def _explain(
+    section: str, kind: type[Config], errors: list[ErrorDetails], sections: Mapping[str, type[Config]]
+) -> list[str]:
+    """Return one line a setting; a value that fits no member of a union is one mistake, not one a member."""
+    reasons: dict[str, list[str]] = {}
+    values: dict[str, Any] = {}
+    meanings: dict[str, str] = {}
+    for error in errors:
+        place = _field_place(kind, error["loc"])
+        key = ".".join(part for part in (section, *place) if part)
+        # the input of a list's element is the element: say the whole where it is at hand
+        values.setdefault(key, error.get("input"))
+        meanings[key] = _meaning(kind, place)
+        reasons.setdefault(key, []).append(_reason(error))
+    lines = []
+    for key, texts in reasons.items():
+        if "unknown" in texts:
+            lines.extend(_unknown(name, value, sections) for name, value in flatten({key: values[key]}))
+        elif "missing" in texts:
+            lines.append(f"{key} is missing and must be given{meanings[key]}")
+        else:
+            given = f"{key} = {values[key]!r}" if key else f"{section or 'run'} settings"
+            lines.append(f"{given}: {', or '.join(dict.fromkeys(texts))}{meanings[key]}")
+    return lines
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] in ("extra_forbidden", "missing"):
+        return "unknown" if error["type"] == "extra_forbidden" else "missing"
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     text = text.replace("Input should be", "must be").replace("Input should have", "must have")
-    subject = f"{key} = {value!r}" if key else f"section {section or 'run'!r}"
-    near = _near_choice(problem, value)
-    return f"{subject}: {text}{near}{_meaning(kind, place)}"
+    return text + _near_choice(error)
 
 
 def _field_place(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -148,7 +166,7 @@ def _field_place(kind: type[BaseModel], location: tuple[int | str, ...]) -> list
         if current is None or not isinstance(part, str):
             break
         if part not in current.model_fields:
-            if nested_config(current) is not None and part == current.__name__:
+            if part == current.__name__:
                 continue  # the member of a union that was tried
             place.append(part)
             break
@@ -165,30 +183,31 @@ def _meaning(kind: type[BaseModel], place: list[str]) -> str:
     return ""
 
 
-def _near_choice(problem: ErrorDetails, value: Any) -> str:
-    if problem["type"] != "literal_error" or not isinstance(value, str):
+def _near_choice(error: ErrorDetails) -> str:
+    value = error.get("input")
+    if error["type"] != "literal_error" or not isinstance(value, str):
         return ""
-    expected = str(problem.get("ctx", {}).get("expected", ""))
+    expected = str(error.get("ctx", {}).get("expected", ""))
     return suggestion(value, [word.strip("' ") for word in expected.replace(" or ", ",").split(",")])
 
 
 def _unknown(key: str, value: Any, sections: Mapping[str, type[Config]]) -> str:
     known = [f"{name}.{s.key}".lstrip(".") for name, kind in sections.items() for s in settings_of(kind)]
-    near = _nearest(key, known)
-    hint = f" (did you mean {near!r}?)" if near else ""
-    head = key.partition(".")[0]
-    prefix = f"{head}." if head in sections and "." in key else ""
-    same = [name for name in known if name.startswith(prefix)]
+    head, dot, inner = key.partition(".")
+    prefix = f"{head}." if dot and head in sections else ""
+    own = [name for name in known if name.startswith(prefix)]
+    near = _nearest(inner if prefix else key, [name.removeprefix(prefix) for name in own])
+    hint = f" (did you mean {prefix + near!r}?)" if near else ""
     owner = f"{head} has" if prefix else "there are"
-    return f"{key} = {value!r}: no such setting{hint}; {owner}: {', '.join(same) or 'no settings'}"
+    return f"{key} = {value!r}: no such setting{hint}; {owner}: {', '.join(own) or 'no settings'}"
 
 
 def _nearest(key: str, known: list[str]) -> str | None:
-    """Return the known key that was probably meant: one of the same last part, else the most alike."""
+    """Return the known key that was probably meant: same last part, else most alike, else alike in the last part."""
     last = key.rpartition(".")[2]
-    same = [name for name in known if name.rpartition(".")[2] == last]
-    if same:
-        return same[0]
+    for name in known:
+        if name.rpartition(".")[2] == last:
+            return name
     if near := get_close_matches(key, known, n=1, cutoff=0.6):
         return near[0]
     by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
