@@ -138,7 +138,7 @@ def _explain(
         values.setdefault(key, error.get("input"))
         meanings[key] = _meaning(kind, place)
         reasons.setdefault(key, []).append(_reason(error))
-    lines = []
+    lines: list[str] = []
     for key, texts in reasons.items():
         if "unknown" in texts:
             lines.extend(_unknown(name, value, sections) for name, value in flatten({key: values[key]}))
