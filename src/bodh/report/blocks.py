@@ -118,6 +118,7 @@ class Facts:
 
     title: str
     items: dict[str, str]
+    note: str = ""
 
 
 Block = Lines | Table | Heatmap | Scatter | Gallery | Facts
