@@ -1,0 +1,145 @@
+"""What the verbs that read data or train have in common: their settings, and what is chosen when nothing is said."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import Field
+
+from bodh import _catalog
+from bodh.config.base import Config
+from bodh.contracts import Modality, Needs, Source
+from bodh.errors import ConfigError, DataError, UnknownName
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+logger = logging.getLogger("bodh")
+
+
+class DataConfig(Config):
+    """How DATA is read; `data.*` on the command line."""
+
+    input: str | None = Field(None, description="column that holds the records")
+    label: str | None = Field(None, description="column that holds the labels")
+    modality: str | None = Field(None, description="kind of records, where it is not what bodh infers")
+    cache: Path | None = Field(None, description="folder of decoded records; None: the cache folder of this user")
+    budget_gb: float | None = Field(None, gt=0, description="disk for decoded records; None: half of what is free")
+    workers: int | None = Field(None, ge=0, description="processes that decode; None: one a core")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was settled before anything was built, each with its reason."""
+
+    objective: str
+    backbone: str
+    reasons: tuple[str, ...]
+
+
+def choose(source: Source, *, objective: str, backbone: str, device: torch.device) -> Choice:
+    """Replace "auto" by what suits the data and the device.
+
+    Args:
+        source: the data; its modality decides the network.
+        objective: name, or "auto".
+        backbone: name, or "auto".
+        device: a GPU affords the network that papers use.
+
+    Raises:
+        UnknownName: no such objective.
+        DataError: the objective cannot learn from this kind of data.
+    """
+    reasons = []
+    if objective == "auto":
+        objective = "simclr"
+        reasons.append("objective simclr: it works on every modality with views, also with small batches and budgets")
+    if objective not in _catalog.names("objectives"):
+        raise UnknownName("objective", objective, _catalog.names("objectives"))
+    needs: Needs = _catalog.get("objectives", objective).NEEDS
+    if needs.modalities is not None and source.modality not in needs.modalities:
+        raise DataError(
+            f"objective {objective!r} learns from {', '.join(needs.modalities)}, but {source.name} holds "
+            f"{source.modality} records; choose another with --objective"
+        )
+    if backbone == "auto":
+        backbone = default_backbone(source.modality, device.type)
+        reasons.append(f"backbone {backbone}: the default for {source.modality} records on {device.type}")
+    return Choice(objective, backbone, tuple(reasons))
+
+
+def default_backbone(modality: str, device: str) -> str:
+    """Return the network to start with: the fast one on a CPU (benchmarks/choose_backbone.py), ResNet-18 on a GPU."""
+    if modality != "image":
+        return "mlp"
+    return "resnet18" if device == "cuda" else "small"
+
+
+def default_length(records: int, *, smallest: int, given: dict[str, Any]) -> dict[str, Any]:
+    """Return batch and epochs that suit `records` training records, without what the user gave.
+
+    Short sets are passed over more often: about 2,500 steps of 256, between 10 and 500 epochs.
+
+    Raises:
+        DataError: too few records for any batch.
+    """
+    if records < max(8, 2 * smallest):
+        raise DataError(f"{records} usable training records are too few to learn from; at least {max(8, 2 * smallest)} are needed")
+    batch = min(256, 2 ** int(math.log2(records / 4)) if records >= 16 else records)
+    chosen: dict[str, Any] = {}
+    if "batch" not in given:
+        chosen["batch"] = max(batch, smallest)
+    if "minutes" not in given and "epochs" not in given:
+        size = given.get("batch", chosen.get("batch", batch))
+        chosen["epochs"] = float(min(500, max(10, round(2500 * size / records))))
+    return chosen
+
+
+def with_length(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return `settings` with the verb's own epochs, minutes and seed among them, where they were given."""
+    own = {key: given[key] for key in ("epochs", "minutes") if given[key] is not None}
+    return settings | own | {"seed": given["seed"]}
+
+
+def fresh(name: str, modality: Modality, arguments: dict[str, Any], seed: int) -> nn.Module:
+    """Return a new backbone for records of `modality`; its weights depend on `seed` alone.
+
+    Raises:
+        UnknownName: no such backbone.
+        ModelError: it refuses its arguments.
+    """
+    from bodh.backbones._names import spec_for
+    from bodh.model.networks import build
+
+    shape = cast("Any", modality).prepared_shape
+    return build({"backbone": spec_for(name, shape=shape, arguments=arguments)}, seed=seed)["backbone"]
+
+
+def split_backbone(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (settings without `backbone.*`, the backbone's own arguments)."""
+    prefix = "backbone."
+    own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+    return {key: value for key, value in settings.items() if not key.startswith(prefix)}, own
+
+
+def check_batch(batch: int, records: int, source: Source) -> None:
+    """Raise DataError where a batch cannot be filled even once."""
+    if records < batch:
+        raise DataError(
+            f"{source.name} has {records} usable training records, fewer than a batch of {batch}; "
+            f"type batch={max(1, 2 ** int(math.log2(max(1, records / 2))))} or give more data"
+        )
+
+
+def check_divisible(batch: int, accumulate: int, world: int) -> None:
+    """Raise ConfigError where the processes cannot share a micro-batch evenly."""
+    if (batch // accumulate) % world:
+        raise ConfigError(
+            f"batch: {batch} in {accumulate} micro-batches cannot be shared evenly by {world} processes; "
+            f"type batch={math.ceil(batch / (accumulate * world)) * accumulate * world}"
+        )

@@ -1,0 +1,267 @@
+"""From DATA to a trained model: the one way that `pretrain`, `finetune` and the scratch baseline share."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from bodh import _catalog
+from bodh.api import _run
+from bodh.api._settings import DataConfig, check_batch, check_divisible
+from bodh.config.base import Config
+from bodh.contracts import Facts, Json, Modality, Objective, RecordStore, Source, Task
+from bodh.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bodh.train.config import TrainConfig
+    from bodh.train.engine import Engine
+    from bodh.train.loop import Outcome
+
+logger = logging.getLogger("bodh")
+
+SPLIT_SEED = 0
+"""Pretraining and evaluation must set aside the same records, whatever the seed of the run."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Opened data: the source, its modality, its decoded records, and which of them train."""
+
+    source: Source
+    modality: Modality
+    store: RecordStore
+    train: np.ndarray
+    """[n] positions"""
+
+    @property
+    def task(self) -> Task | None:
+        """What the labels mean, or None without labels."""
+        return task_of(self.store.targets, self.store.class_names)
+
+
+def open_data(data: Any, config: DataConfig) -> Source:
+    """Return the source that DATA names, read as `config` says."""
+    from bodh.records.open import open_source
+
+    return open_source(data, input=config.input, label=config.label, modality=config.modality)
+
+
+def prepare_data(source: Source, modality_config: Config | None, config: DataConfig, *, modality: Modality | None = None) -> Data:
+    """Fit the modality (unless a model brings its own), decode into the store, and tell which records train.
+
+    Where a labelled source has no test part, the fifth that `evaluate` will set aside is left out here too.
+    """
+    from bodh.records.splits import train_val_test
+    from bodh.records.store import open_store
+
+    if modality is None:
+        kind = _catalog.get("modalities", source.modality).Modality
+        modality = cast("Modality", kind.fit(source, modality_config))
+    elif modality.name != source.modality:
+        raise DataError(f"the model takes {modality.name} records, but {source.name} holds {source.modality} records")
+    budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
+    store = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
+    if store.targets is None and not (np.asarray(store.splits) != "train").any():
+        train = np.arange(len(store))
+    else:
+        train = train_val_test(store, SPLIT_SEED)["train"]
+    return Data(source, modality, store, train)
+
+
+def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | None:
+    """Return what `targets` mean: several labels a record, one of two classes, one of k, or None."""
+    if targets is None:
+        return None
+    if targets.ndim == 2:
+        return "multi"
+    return "binary" if len(class_names) == 2 else "single"
+
+
+def facts_of(store: RecordStore, positions: np.ndarray, *, steps: int, batch: int) -> Facts:
+    """Return what an objective may know, for training on `positions` of `store`."""
+    counts: tuple[int, ...] = ()
+    if store.targets is not None:
+        chosen = store.targets[positions]
+        if chosen.ndim == 2:
+            counts = tuple(int(count) for count in chosen.sum(axis=0))
+        else:
+            counts = tuple(int(count) for count in np.bincount(chosen[chosen >= 0], minlength=len(store.class_names)))
+    return Facts(
+        records=len(positions), steps=steps, batch_size=batch,
+        task=task_of(store.targets, store.class_names), class_names=tuple(store.class_names), class_counts=counts,
+    )  # fmt: skip
+
+
+def planned_steps(config: TrainConfig, records: int) -> int:
+    """Return the optimiser steps of `epochs` passes; 1 where a time budget decides later."""
+    return max(1, round((config.epochs or 0) * (records // config.batch)))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that is fully decided: what `plan_job` returns and `execute` carries out."""
+
+    verb: str
+    objective: str
+    reasons: tuple[str, ...]
+    sections: dict[str, Config]
+    """"" (TrainConfig), "objective", "modality", "data" """
+    data: Data
+    positions: np.ndarray
+    """[n] records to train on"""
+    network: nn.Module
+    """the backbone to start from"""
+    device: str
+    out: str | Path | None
+    resume: bool
+    started: float
+    notes: Json
+    """what provenance should tell beside the settings"""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings of the loop."""
+        return cast("TrainConfig", self.sections[""])
+
+
+def resolve_job(settings: Mapping[str, Any], objective: str, modality: str, length: Mapping[str, Any]) -> dict[str, Config]:
+    """Return every section of a training's settings; all mistakes are told at once.
+
+    Args:
+        settings: dotted names as the user gave them.
+        objective: its `DEFAULTS` lie below `settings`.
+        modality: name.
+        length: chosen batch and epochs; between the two.
+    """
+    from bodh.config.resolve import resolve
+    from bodh.train.config import TrainConfig
+
+    module = _catalog.get("objectives", objective)
+    sections: dict[str, type[Config]] = {
+        "": TrainConfig,
+        "objective": module.Config,
+        "modality": config_class(_catalog.get("modalities", modality)),
+        "data": DataConfig,
+    }
+    return resolve(settings, sections, {"": {**module.DEFAULTS, **length}})
+
+
+def early_data_config(settings: Mapping[str, Any]) -> DataConfig:
+    """Return `data.*` alone: DATA must be opened before the other settings have a meaning."""
+    from bodh.config.resolve import resolve
+
+    chosen = {key: value for key, value in settings.items() if key == "data" or key.startswith("data.")}
+    return cast("DataConfig", resolve(chosen, {"data": DataConfig})["data"])
+
+
+def execute(job: Job) -> Path:
+    """Train, save the model and the report, and return the run folder.
+
+    Under torchrun every process comes here; the first one writes.
+    """
+    from bodh.api._training_report import write_report
+    from bodh.train.engine import engine as start_engine
+
+    with start_engine(job.device, job.config.precision) as engine:
+        check_batch(job.config.batch, len(job.positions), job.data.source)
+        check_divisible(job.config.batch, job.config.accumulate, engine.world)
+        name = f"{job.data.source.name}-{job.objective if job.verb == 'pretrain' else job.verb}"
+        run = Path(engine.same(str(_run.open_run(job.out, name=name, resume=job.resume)) if engine.leads else ""))
+        spec = cast("Any", job.network).spec
+        arguments = {"objective": job.objective, "backbone": spec.name, "network": dict(spec.arguments), **job.notes}
+        identity = {"verb": job.verb, "arguments": arguments, "sections": job.sections, "fingerprint": job.data.store.fingerprint}
+        if job.resume:
+            _run.check_plan(run, **identity)
+            if (run / "model" / "model.json").is_file():
+                logger.info("%s is finished already", run)
+                return run
+        elif engine.leads:
+            tell(job.reasons)
+            _run.record_plan(run, **identity)
+        engine.wait()
+        trained, outcome = run_training(engine, job, run)
+        if engine.leads:
+            provenance = {
+                "verb": job.verb, "objective": {"name": job.objective, "config": job.sections["objective"].model_dump(mode="json")},
+                "seed": job.config.seed, "steps": outcome.steps, "epochs": outcome.epochs, "seconds": outcome.seconds,
+                "settings": job.config.model_dump(mode="json"), "choice": outcome.choice, "notes": job.notes,
+            }  # fmt: skip
+            metrics = {**outcome.scores, "skipped_steps": outcome.skipped}
+            save_result(run, job.data, cast("Objective", trained).keep(), provenance=provenance, metrics=metrics)
+            write_report(run, job)
+        engine.wait()
+    return run
+
+
+def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcome]:
+    """Build the objective around the backbone and train it; return it with what the loop reports."""
+    import torch
+
+    from bodh.contracts import derive_seed
+    from bodh.records.feed import Feed, Place
+    from bodh.train.loop import Training, train
+    from bodh.train.monitor import Monitor
+    from bodh.train.optimise import Plan
+
+    config, data = job.config, job.data
+    steps = planned_steps(config, len(job.positions))
+    facts = facts_of(data.store, job.positions, steps=steps, batch=config.batch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("heads", config.seed))
+        task = _catalog.get("objectives", job.objective).build(job.network, job.sections["objective"], facts)
+    feed = Feed(
+        data.store, job.positions, data.modality, task.views(), batch=config.batch, accumulate=config.accumulate,
+        seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
+    )  # fmt: skip
+    monitor = None
+    if config.monitor_records:
+        monitor = Monitor(
+            data.store, job.positions, data.modality,
+            records=config.monitor_records, seed=config.seed, device=engine.device,
+        )  # fmt: skip
+    spent = time.monotonic() - job.started
+    plan = Plan(steps) if config.minutes is None else Plan(steps, seconds=60 * config.minutes, spent=spent)
+    training = Training(task, feed, config, engine, plan)
+    outcome = train(training, run=run, monitor=monitor, title=f"{job.verb} {job.objective}")
+    return task, outcome
+
+
+def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Json, metrics: Json) -> None:
+    """Write the model folder and, where records were left out, `skipped.csv` into `run`."""
+    from bodh.model.save import save_model
+
+    few = data.train[np.linspace(0, len(data.train) - 1, num=min(64, len(data.train))).astype(int)]
+    has_classes = "head" in network
+    origin = {"name": data.source.name, "fingerprint": data.store.fingerprint, "records": len(data.train)}
+    save_model(
+        run / "model",
+        network=network,
+        modality=data.modality,
+        task=data.task if has_classes else None,
+        class_names=data.store.class_names if has_classes else (),
+        records=data.modality.standardise(data.store.rows(few)),
+        provenance={"data": origin, **provenance},
+        metrics=metrics,
+        overwrite=True,
+    )
+    skipped = getattr(data.store, "skipped", [])
+    if skipped:
+        with (run / "skipped.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "reason"])
+            writer.writerows(skipped)
+
+
+def tell(reasons: tuple[str, ...]) -> None:
+    """Say what was chosen and why."""
+    for reason in reasons:
+        logger.info("chose %s", reason)

@@ -1,0 +1,208 @@
+"""`finetune`: adapt a model to labels, many or few."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bodh.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bodh.api._training import Data
+    from bodh.api.load import Model
+    from bodh.model.loaded import LoadedModel
+
+logger = logging.getLogger("bodh")
+
+FREEZES = ("auto", "backbone", "none")
+
+
+def finetune(
+    data: Any,
+    *,
+    start: Any,
+    task: str = "auto",
+    freeze: str = "auto",
+    labels_per_class: int | None = None,
+    out: str | Path | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    resume: bool = False,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Model:
+    """Adapt a model to labels and return the classifier.
+
+    With a frozen backbone its features are computed once and a linear head is fitted on them (seconds); with
+    nothing frozen the whole network is trained with the `classify` objective.
+
+    Args:
+        data: labelled folder, file, named data set or array.
+        start: model or run folder to start from, or the name of a backbone to train from scratch.
+        task: auto, or classify: one class of two or more, or several labels at once, as the labels are.
+        freeze: backbone (linear head on frozen features), none (train everything), or auto: backbone for a
+            model, none for a bare backbone.
+        labels_per_class: use only this many labels of every class, drawn by the seed.
+        out: run folder; by default runs/NAME-finetune.
+        epochs: passes over the labelled data (nothing frozen).
+        minutes: wall-clock budget instead of epochs (nothing frozen).
+        device: auto, cpu, cuda, cuda:N or mps.
+        seed: root of all randomness; the same seed gives the same model.
+        resume: continue the run in `out` where it was stopped, bit for bit.
+        config: TOML file with any of these and all settings.
+        **settings: any other setting by its dotted name, as in `key=value` on the command line:
+            batch, learning_rate, objective.label_smoothing, modality.size, data.label …
+
+    Returns:
+        The classifier; `.run` is its run folder.
+
+    Raises:
+        UserError: something given was wrong; one line says what, where and what to do.
+        Interrupted: a signal stopped the run after saving.
+
+    Example:
+        bodh finetune labelled/ --from runs/photos
+        bodh finetune labelled/ --from runs/photos --labels-per-class 10
+        bodh finetune labelled/ --from runs/photos --freeze none --epochs 20
+        bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
+    """
+    from bodh.api import _run, _settings, _training
+    from bodh.api.load import load
+    from bodh.config.files import overlay
+    from bodh.train.engine import resolve_device
+
+    started = time.monotonic()
+    arguments = {
+        "task": task, "freeze": freeze, "labels_per_class": labels_per_class, "out": out, "epochs": epochs,
+        "minutes": minutes, "device": device, "seed": seed,
+    }  # fmt: skip
+    given, settings = overlay(config, finetune, arguments, settings)
+    settings, own = _settings.split_backbone(_settings.with_length(settings, given))
+    resolve_device(given["device"])
+    _run.check_out(given["out"], resume=resume)
+    begin = _starting_model(start)
+    frozen = _frozen(given["freeze"], begin)
+    if given["task"] not in {"auto", "classify"}:
+        raise ConfigError(f"task: {given['task']!r} is not one of: auto, classify")
+    source = _training.open_data(data, _training.early_data_config(settings))
+    first = _training.resolve_job(settings, "classify", source.modality, {})
+    modality = None if begin is None else begin.modality
+    ready = _training.prepare_data(source, first["modality"], first["data"], modality=modality)
+    positions = _labelled(ready, given["labels_per_class"], given["seed"])
+    length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings)
+    if begin is None:
+        network = _settings.fresh(start, ready.modality, own, given["seed"])
+    else:
+        network = begin.network["backbone"]
+    job = _training.Job(
+        verb="finetune",
+        objective="classify",
+        reasons=tuple(f"{key} {value:g}: suits {len(positions):,} labelled records" for key, value in length.items()),
+        sections=_training.resolve_job(settings, "classify", source.modality, length),
+        data=ready,
+        positions=positions,
+        network=network,
+        device=given["device"],
+        out=given["out"],
+        resume=resume,
+        started=started,
+        notes={
+            "start": start if begin is None else begin.manifest.files["model.safetensors"].sha256,
+            "freeze": "backbone" if frozen else "none",
+            "labels_per_class": given["labels_per_class"],
+        },
+    )
+    if begin is not None and frozen:
+        return load(_fit_head(job, begin))
+    return load(_training.execute(job))
+
+
+def _starting_model(start: Any) -> LoadedModel | None:
+    """Return the model to start from, or None where `start` names a backbone."""
+    from bodh.api.load import load
+
+    if isinstance(start, str) and not Path(start).exists() and "/" not in start:
+        return None
+    return load(start).loaded(device="cpu")
+
+
+def _frozen(freeze: str, begin: LoadedModel | None) -> bool:
+    if freeze not in FREEZES:
+        raise ConfigError(f"freeze: {freeze!r} is not one of: {', '.join(FREEZES)}")
+    if freeze == "backbone" and begin is None:
+        raise ConfigError("freeze: 'backbone' with a bare backbone would fit a head on random features; type --freeze none")
+    return begin is not None and freeze != "none"
+
+
+def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
+    """Return positions of training records that have a label.
+
+    Raises:
+        DataError: no labels, or only one class.
+    """
+    from bodh.records.splits import label_budget
+
+    targets = data.store.targets
+    if targets is None:
+        raise DataError(
+            f"{data.source.name} has no labels; put every class into a folder of its own, or name the column with data.label=NAME"
+        )
+    chosen = targets[data.train]
+    usable = np.flatnonzero(chosen >= 0) if chosen.ndim == 1 else np.arange(len(chosen))
+    present = np.unique(chosen[usable]) if chosen.ndim == 1 else np.flatnonzero(chosen.any(axis=0))
+    if chosen.ndim == 1 and len(present) < 2:
+        only = data.store.class_names[int(present[0])] if len(present) else "none"
+        raise DataError(f"{data.source.name} has one class only ({only}); a classifier needs at least two")
+    if per_class is not None:
+        usable = usable[label_budget(chosen[usable], per_class=per_class, seed=seed)]
+    return np.asarray(data.train[usable])
+
+
+def _fit_head(job: _training.Job, begin: LoadedModel) -> Path:  # type: ignore[name-defined]  # noqa: F821
+    """Fit a linear head on features that are computed once; save model and report, return the run folder."""
+    from bodh.api import _run, _training
+    from bodh.evaluation import logistic
+    from bodh.heads.linear import build as linear
+    from bodh.train.engine import resolve_device
+
+    store, positions = job.data.store, job.positions
+    begin = begin.to(resolve_device(job.device))
+    name = f"{job.data.source.name}-finetune"
+    run = _run.open_run(job.out, name=name, resume=False) if not job.resume else Path(str(job.out))
+    features = begin.features(store, positions)
+    seconds = time.monotonic() - job.started
+    scale = logistic.Scale.fit(features)
+    targets = np.asarray(store.targets)[positions]
+    fitted = logistic.fit(scale(features), targets, len(store.class_names), seed=job.config.seed)
+    head = linear(inputs=features.shape[1], outputs=len(store.class_names))
+    _fill(head, fitted, scale)
+    network = begin.network
+    network["head"] = head
+    logger.info("fitted a linear head on %d records in %.1f s", len(positions), time.monotonic() - job.started)
+    _run.record_plan(
+        run, verb="finetune", arguments=job.notes, sections=job.sections, fingerprint=store.fingerprint
+    )
+    provenance = {
+        "verb": "finetune", "objective": {"name": "linear head", "config": {"l2": fitted.l2}}, "seed": job.config.seed,
+        "notes": job.notes, "pretrained": begin.manifest.provenance, "seconds": time.monotonic() - job.started,
+        "feature_seconds": seconds,
+    }  # fmt: skip
+    _training.save_result(run, job.data, network, provenance=provenance, metrics={"labelled_records": len(positions)})
+    return run
+
+
+def _fill(head: nn.Module, fitted: Any, scale: Any) -> None:
+    """Write the classifier into the head, with the features' shift and scale folded in."""
+    import torch
+
+    weights = scale.factor[:, None] * fitted.weights  # [d k]
+    bias = fitted.bias - (scale.shift * scale.factor) @ fitted.weights  # [k]
+    head.load_state_dict({"weight": torch.from_numpy(weights.T.copy()), "bias": torch.from_numpy(bias)})

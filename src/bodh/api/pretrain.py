@@ -1,0 +1,107 @@
+"""`pretrain`: learn from data without labels."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bodh import _catalog
+
+if TYPE_CHECKING:
+    from bodh.api.load import Model
+
+
+def pretrain(
+    data: Any,
+    *,
+    objective: str = "auto",
+    backbone: str = "auto",
+    out: str | Path | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    resume: bool = False,
+    start: Any = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Model:
+    """Learn from data without labels and return the model.
+
+    Records are decoded once, a backbone and an objective that suit data and device are chosen (and said), the
+    run can be stopped and resumed at any moment, and its folder keeps config, log, checkpoints, report and model.
+
+    Args:
+        data: folder, file, named data set ("sklearn:digits") or array.
+        objective: what to learn from: simclr, byol, moco, …; `bodh list objectives` shows all.
+        backbone: network: small, cnn, mlp, or any timm or torchvision name; `bodh list backbones` shows all.
+        out: run folder; by default runs/NAME-OBJECTIVE.
+        epochs: passes over the data; fractions are allowed.
+        minutes: wall-clock budget instead of epochs; the schedule is planned to end in time.
+        device: auto, cpu, cuda, cuda:N or mps.
+        seed: root of all randomness; the same seed gives the same model.
+        resume: continue the run in `out` where it was stopped, bit for bit.
+        start: model whose backbone to start from, instead of random weights.
+        config: TOML file with any of these and all settings.
+        **settings: any other setting by its dotted name, as in `key=value` on the command line:
+            batch, learning_rate, objective.temperature, modality.size, modality.views.flip, data.label …
+
+    Returns:
+        The model; `.run` is its run folder.
+
+    Raises:
+        UserError: something given was wrong; one line says what, where and what to do.
+        Interrupted: a signal stopped the run after saving.
+
+    Example:
+        bodh pretrain photos/
+        bodh pretrain photos/ --objective byol --minutes 20 --out runs/photos
+        bodh pretrain sklearn:digits --epochs 100 objective.temperature=0.2 modality.views.flip=0
+        bodh pretrain photos/ --out runs/photos --resume
+        torchrun --nproc-per-node 2 -m bodh pretrain photos/
+    """
+    from bodh.api import _run, _settings, _training
+    from bodh.api.load import load
+    from bodh.config.files import overlay
+    from bodh.train.engine import resolve_device
+
+    started = time.monotonic()
+    given, settings = overlay(
+        config,
+        pretrain,
+        {
+            "objective": objective, "backbone": backbone, "out": out, "epochs": epochs, "minutes": minutes,
+            "device": device, "seed": seed,
+        },
+        settings,
+    )  # fmt: skip
+    settings, own = _settings.split_backbone(_settings.with_length(settings, given))
+    where = resolve_device(given["device"])
+    _run.check_out(given["out"], resume=resume)
+    begin = None if start is None else load(start).loaded(device="cpu")
+    source = _training.open_data(data, _training.early_data_config(settings))
+    choice = _settings.choose(source, objective=given["objective"], backbone=given["backbone"], device=where)
+    # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
+    first = _training.resolve_job(settings, choice.objective, source.modality, {})
+    modality = None if begin is None else begin.modality
+    ready = _training.prepare_data(source, first["modality"], first["data"], modality=modality)
+    module = _catalog.get("objectives", choice.objective)
+    length = _settings.default_length(len(ready.train), smallest=module.NEEDS.smallest_batch, given=settings)
+    reasons = [f"{key} {value:g}: suits {len(ready.train):,} records" for key, value in length.items()]
+    network = begin.network["backbone"] if begin else _settings.fresh(choice.backbone, ready.modality, own, given["seed"])
+    job = _training.Job(
+        verb="pretrain",
+        objective=choice.objective,
+        reasons=(*choice.reasons, *reasons),
+        sections=_training.resolve_job(settings, choice.objective, source.modality, length),
+        data=ready,
+        positions=ready.train,
+        network=network,
+        device=given["device"],
+        out=given["out"],
+        resume=resume,
+        started=started,
+        notes={} if begin is None else {"start": begin.manifest.files["model.safetensors"].sha256},
+    )
+    return load(_training.execute(job))

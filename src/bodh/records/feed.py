@@ -1,0 +1,123 @@
+"""Batches of views for the loop, as a pure function of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from bodh.contracts import Batch, Modality, RecordStore, Shard, ViewSpec, derive_seed
+from bodh.records.sampling import batch_positions
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process stands: its device, its rank, and how many there are."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+
+class Feed:
+    """Reads, orders and varies records. Order depends on (seed, epoch), views on (seed, micro-step) alone.
+
+    Every process draws the view parameters of the whole batch and computes its own rows, so that two processes
+    see together exactly what one would see. Rows of the next steps are read by a thread meanwhile.
+
+    Args:
+        store: decoded records.
+        positions: [n] positions in the store that may be drawn.
+        modality: carries out `spec`.
+        spec: the views that the objective wants.
+        batch: records in one optimiser step, over all processes and micro-batches.
+        accumulate: micro-batches in a step.
+        seed: root seed of the run.
+        place: this process.
+    """
+
+    ahead = 2
+    """Micro-batches whose rows are read in advance."""
+
+    def __init__(
+        self,
+        store: RecordStore,
+        positions: np.ndarray,
+        modality: Modality,
+        spec: ViewSpec,
+        *,
+        batch: int,
+        accumulate: int = 1,
+        seed: int = 0,
+        place: Place,
+    ) -> None:
+        micro = batch // accumulate
+        if len(positions) < batch:
+            raise ValueError(f"{len(positions)} records cannot fill a batch of {batch}")
+        if micro % place.world:
+            raise ValueError(f"a micro-batch of {micro} cannot be shared evenly by {place.world} processes")
+        share = micro // place.world
+        self.store, self.modality, self.spec = store, modality, spec
+        self.positions = np.asarray(positions, dtype=np.int64)
+        self.batch, self.accumulate, self.seed, self.place = batch, accumulate, seed, place
+        self.shard = Shard(place.rank * share, (place.rank + 1) * share, micro)
+        self.steps_per_epoch = len(positions) // batch
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="bodh-read")
+        self._pending: dict[int, Future[tuple[np.ndarray, Any]]] = {}
+
+    def epoch(self, step: int) -> int:
+        """Return the epoch that optimiser step `step` belongs to."""
+        return step // self.steps_per_epoch
+
+    def micro_batch(self, step: int, part: int, lap: Callable[[str], None]) -> Batch:
+        """Return this process's rows of micro-batch `part` of optimiser step `step`.
+
+        Args:
+            step: optimiser step, from 0.
+            part: micro-batch within it, 0 … accumulate - 1.
+            lap: called with "data" and "views" when that phase ends, for the clock.
+        """
+        number = step * self.accumulate + part
+        index, rows = self._take(number)
+        lap("data")
+        views = self.modality.views(rows, self.spec, derive_seed("views", self.seed, number), self.shard, self.place.device)
+        targets = self._targets(index)
+        lap("views")
+        return Batch(
+            views=views,
+            index=torch.from_numpy(index).to(self.place.device),
+            targets=targets,
+            seed=derive_seed("objective", self.seed, number, self.place.rank),
+        )
+
+    def close(self) -> None:
+        """Stop the reading thread."""
+        self._reader.shutdown(wait=True, cancel_futures=True)
+        self._pending.clear()
+
+    def _take(self, number: int) -> tuple[np.ndarray, Any]:
+        for coming in range(number, number + self.ahead + 1):
+            if coming not in self._pending:
+                self._pending[coming] = self._reader.submit(self._read, coming)
+        for stale in [old for old in self._pending if old < number]:
+            del self._pending[stale]
+        return self._pending.pop(number).result()
+
+    def _read(self, number: int) -> tuple[np.ndarray, Any]:
+        step, part = divmod(number, self.accumulate)
+        _, drawn = batch_positions(len(self.positions), batch=self.batch, step=step, seed=self.seed)
+        first = part * self.shard.total
+        index = self.positions[drawn[first + self.shard.start : first + self.shard.stop]]
+        return index, self.store.rows(index)
+
+    def _targets(self, index: np.ndarray) -> torch.Tensor | None:
+        if self.store.targets is None:
+            return None
+        targets = torch.from_numpy(np.asarray(self.store.targets[index]))
+        # one class a record is an index, several are a row of zeros and ones for binary cross-entropy
+        targets = targets.long() if targets.ndim == 1 else targets.float()
+        return targets.to(self.place.device)

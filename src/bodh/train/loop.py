@@ -1,0 +1,299 @@
+"""The loop: fetch, vary, forward, backward, guard, clip, step, after-step, log, monitor, save.
+
+It knows the objective protocol and no objective. The order of records, the views and the network's own randomness
+are functions of (seed, step); with the checkpoint a run killed at any moment continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from bodh.contracts import Json, Objective, derive_seed
+from bodh.contracts import Progress as Where
+from bodh.errors import Diverged, Interrupted
+from bodh.records.feed import Feed
+from bodh.train import checkpoint, signals
+from bodh.train.config import TrainConfig
+from bodh.train.engine import Engine
+from bodh.train.log import JsonLog, Progress
+from bodh.train.monitor import Choice, Monitor
+from bodh.train.optimise import Clock, Plan, build_optimiser, rate_at
+
+logger = logging.getLogger("bodh")
+
+
+@dataclass
+class Outcome:
+    """What a finished run reports: steps, epochs, seconds of training, skipped steps, last scores, the choice."""
+
+    steps: int
+    epochs: float
+    seconds: float
+    skipped: int
+    scores: Json
+    choice: Json
+
+
+@dataclass
+class Training:
+    """Everything that a run changes: saved and restored as one."""
+
+    objective: nn.Module
+    feed: Feed
+    config: TrainConfig
+    engine: Engine
+    plan: Plan
+    step: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    scores: Json = field(default_factory=dict)
+    choice: Choice = field(default_factory=Choice)
+
+    def __post_init__(self) -> None:
+        if self.config.channels_last:
+            self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = self.engine.wrap(self.objective)
+        self.optimiser = build_optimiser(self.objective, self.config)
+        self.scaler = torch.amp.GradScaler(self.engine.device.type, enabled=self.engine.precision is torch.float16)
+        self.trainable = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
+        self.sane = [buffer.clone() for buffer in self.objective.buffers()]
+        self.clock = Clock()
+        self.born = time.monotonic()
+        if self.config.compile:
+            self.backbone.compile()
+
+    @property
+    def methods(self) -> Objective:
+        """The objective's protocol, beside its being a module."""
+        return cast("Objective", self.objective)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The network whose features are scored."""
+        return self.methods.keep()["backbone"]
+
+    def elapsed(self) -> float:
+        """Return seconds of training so far, earlier lives of a resumed run included."""
+        return self.plan.spent + time.monotonic() - self.born
+
+    def progress(self) -> Where:
+        """Return where the run stands, for the objective."""
+        per_epoch = self.feed.steps_per_epoch
+        return Where(self.step, self.plan.steps, self.feed.epoch(self.step), math.ceil(self.plan.steps / per_epoch))
+
+    def state(self) -> Json:
+        """Return all state as tensors and plain values."""
+        return {
+            "step": self.step,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "scores": self.scores,
+            "choice": self.choice.to_json(),
+            "plan": self.plan.to_json() | {"spent": self.elapsed()},
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: Json) -> None:
+        """Take up the run where `state` was saved."""
+        self.step, self.skipped = state["step"], state["skipped"]
+        self.skipped_in_a_row, self.scores = state["skipped_in_a_row"], state["scores"]
+        self.choice, self.plan = Choice(**state["choice"]), Plan(**state["plan"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.sane = [buffer.clone() for buffer in self.objective.buffers()]
+
+
+def train(training: Training, *, run: Path, monitor: Monitor | None, title: str) -> Outcome:
+    """Train until the plan is fulfilled; resume from the newest checkpoint in `run` where there is one.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM, after a finished step and a saved checkpoint.
+        Diverged: too many steps in a row whose loss or gradient was not finite.
+        OutputError: a checkpoint could not be written.
+    """
+    config, engine = training.config, training.engine
+    saved = checkpoint.newest(run / "checkpoints")
+    if saved is not None:
+        training.restore(saved)
+        logger.info("resuming %s at step %d of %d", run, training.step, training.plan.steps)
+    elif training.plan.seconds is not None:
+        training.plan.steps = _plan_steps(training)
+    every = _monitor_interval(training)
+    log = JsonLog(run / "log.jsonl", resumed_at=training.step) if engine.leads else None
+    bar = Progress(
+        config.progress if engine.leads else "none", title=title, steps=training.plan.steps, start=training.step
+    )
+    last_saved = last_logged = time.monotonic()
+    logged_at = training.step
+    training.objective.train()
+    training.clock = Clock()
+    with signals.watch() as stop, bar:
+        while training.step < training.plan.steps:
+            figures = _one_step(training)
+            training.step += 1
+            now = time.monotonic()
+            if training.step % config.log_every == 0 or training.step == training.plan.steps:
+                record = _step_record(training, figures, (training.step - logged_at) / max(now - last_logged, 1e-9))
+                if log is not None:
+                    log.write(record)
+                    bar.update(record)
+                pace = engine.share((now - last_logged) / (training.step - logged_at))
+                if training.plan.revise(training.step, engine.share(training.elapsed()), pace):
+                    logger.debug("pace %.3f s a step: %d steps planned", pace, training.plan.steps)
+                last_logged, logged_at = now, training.step
+            if monitor is not None and (training.step % every == 0 or training.step == training.plan.steps):
+                _look(training, monitor, log, bar)
+                training.clock.lap("other")
+            stopping = engine.agree(stop.number is not None)
+            ended = training.step >= training.plan.steps
+            if stopping or ended or now - last_saved >= 60 * config.checkpoint_minutes:
+                _save(training, run)
+                last_saved = time.monotonic()
+                training.clock.lap("other")
+            if stopping and not ended:
+                number = stop.number or 15
+                raise Interrupted(number, f"stopped at step {training.step}; the run is saved, type the same line with --resume")
+    choice = training.choice.settle(training.step, training.methods.keep())
+    if log is not None:
+        log.write({"kind": "event", "event": "end", "step": training.step, "choice": choice, "seconds": training.elapsed()})
+        log.close()
+    training.feed.close()
+    epochs = training.step / training.feed.steps_per_epoch
+    return Outcome(training.step, epochs, training.elapsed(), training.skipped, training.scores, choice)
+
+
+def _one_step(training: Training) -> dict[str, Tensor]:
+    """Do one optimiser step; return the figures of its last micro-batch, on the device."""
+    config, engine, optimiser = training.config, training.engine, training.optimiser
+    progress = training.progress()
+    rate = rate_at(training.plan.fraction(training.step), config)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    losses: list[Tensor] = []
+    figures: dict[str, Tensor] = {}
+    for part in range(config.accumulate):
+        batch = training.feed.micro_batch(training.step, part, training.clock.lap)
+        torch.manual_seed(batch.seed)  # dropout and the like
+        last = part == config.accumulate - 1
+        alone = nullcontext() if last or engine.world == 1 else cast("Any", training.model).no_sync()
+        with alone:
+            with engine.autocast():
+                output = training.model(batch, progress)
+            training.scaler.scale(output.loss / config.accumulate).backward()
+        losses.append(output.loss.detach())
+        figures = dict(output.figures)
+    training.scaler.unscale_(optimiser)
+    gradients = [parameter.grad for parameter in training.trainable if parameter.grad is not None]
+    norm = get_total_norm(gradients)
+    loss = torch.stack(losses).mean()
+    if _finite(training, loss, norm):
+        if config.clip is not None:
+            clip_grads_with_norm_(training.trainable, config.clip, norm)
+        training.scaler.step(optimiser)
+        training.methods.after_step(progress)
+    training.scaler.update()
+    optimiser.zero_grad(set_to_none=True)
+    training.clock.lap("network")
+    return figures | {"loss": loss, "grad_norm": norm}
+
+
+def _finite(training: Training, loss: Tensor, norm: Tensor) -> bool:
+    """Count a step whose loss or gradient is not finite; it changes no weight. Raises Diverged on too many."""
+    if training.engine.agree(not bool(torch.isfinite(loss) & torch.isfinite(norm))):
+        training.skipped += 1
+        training.skipped_in_a_row += 1
+        logger.warning("step %d: loss %s, gradient norm %s; skipped", training.step, loss.item(), norm.item())
+        torch._foreach_copy_(list(training.objective.buffers()), training.sane)  # running statistics saw the bad batch
+        if training.skipped_in_a_row >= training.config.not_finite:
+            raise Diverged(
+                f"the loss was not finite in {training.skipped_in_a_row} steps in a row up to step {training.step}; "
+                "the last good checkpoint is kept. Try a lower learning_rate, clip=1.0 or precision=float32"
+            )
+        return False
+    training.skipped_in_a_row = 0
+    torch._foreach_copy_(training.sane, list(training.objective.buffers()))
+    return True
+
+
+def _step_record(training: Training, figures: dict[str, Tensor], steps_per_second: float) -> Json:
+    return {
+        "kind": "step",
+        "step": training.step,
+        "steps": training.plan.steps,
+        "epoch": training.feed.epoch(training.step - 1),
+        "lr": training.optimiser.param_groups[0]["lr"],
+        "images_per_second": steps_per_second * training.config.batch,
+        "seconds": training.elapsed(),
+        "skipped": training.skipped,
+        **{name: float(value) for name, value in figures.items()},
+        **training.clock.shares(),
+    }
+
+
+def _look(training: Training, monitor: Monitor, log: JsonLog | None, bar: Progress) -> None:
+    """Score the backbone without labels; say a collapse at once."""
+    if training.engine.leads:
+        scores = monitor.score(training.backbone)
+        training.scores = scores
+        training.choice.see(training.step, scores, training.methods.keep())
+        record = {"kind": "monitor", "step": training.step, **scores}
+        if log is not None:
+            log.write(record)
+        bar.score(record)
+        if scores["collapsed"]:
+            logger.warning(
+                "step %d: the representation has collapsed (feature deviation %.4f, effective rank %.1f); "
+                "a lower learning_rate, stronger views or another objective usually helps",
+                training.step, scores["std"], scores["rankme"],
+            )  # fmt: skip
+    training.engine.wait()
+
+
+def _monitor_interval(training: Training) -> int:
+    """Return the steps between two looks: an epoch, but at least 50 steps, so that looking stays cheap."""
+    per_epoch = training.feed.steps_per_epoch
+    if training.config.monitor_every is not None:
+        return max(1, round(training.config.monitor_every * per_epoch))
+    return max(50, per_epoch)
+
+
+def _save(training: Training, run: Path) -> None:
+    if training.engine.leads:
+        checkpoint.save(run / "checkpoints", training.step, training.state(), keep=training.config.keep_checkpoints)
+    training.engine.wait()
+
+
+def _plan_steps(training: Training) -> int:
+    """Time a few steps that change nothing and return how many fit into the budget."""
+    before = {name: tensor.clone() for name, tensor in training.objective.state_dict().items()}
+    training.objective.train()
+    seconds = []
+    for step in range(4):
+        start = time.perf_counter()
+        batch = training.feed.micro_batch(step, 0, training.clock.lap)
+        with training.engine.autocast():
+            output = training.model(batch, training.progress())
+        output.loss.backward()
+        training.optimiser.zero_grad(set_to_none=True)
+        output.loss.item()  # waits for the device
+        seconds.append((time.perf_counter() - start) * training.config.accumulate)
+    training.objective.load_state_dict(before)
+    pace = training.engine.share(min(seconds[1:]))  # the first one warms up
+    left = (training.plan.seconds or 0.0) - training.elapsed()
+    steps = max(1, int(left / pace))
+    logger.info("%.0f steps a minute: %d steps planned (%.1f epochs)", 60 / pace, steps, steps / training.feed.steps_per_epoch)
+    return int(training.engine.share(steps))
+

@@ -1,0 +1,124 @@
+"""Label-free scores while training: is the representation getting better, or has it collapsed?
+
+Computed in evaluation mode on a fixed sample of records and fixed views, so that two points of one run differ by
+the weights alone. The scores rank checkpoints of one run; they do not compare methods (see `metrics.label_free`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bodh.contracts import Json, Modality, RecordStore, Shard, View, derive_seed
+from bodh.metrics.label_free import alignment, alpha_req, collapsed, feature_std, lidar, rankme, uniformity
+
+LIDAR_VIEWS = 8
+LIDAR_RECORDS = 64
+
+
+class Monitor:
+    """Scores a backbone on a fixed sample.
+
+    Args:
+        store: decoded records.
+        positions: [n] what may be sampled (the training split).
+        modality: makes the views.
+        records: size of the sample.
+        seed: root seed of the run.
+        device: where the backbone is.
+    """
+
+    def __init__(
+        self, store: RecordStore, positions: np.ndarray, modality: Modality, *, records: int, seed: int, device: torch.device
+    ) -> None:
+        draw = np.random.default_rng(derive_seed("monitor", seed))
+        chosen = draw.choice(positions, size=min(records, len(positions)), replace=False)
+        self._rows = store.rows(np.sort(chosen))
+        self._count = len(chosen)
+        self._modality, self._seed, self._device = modality, seed, device
+
+    @torch.no_grad()
+    def score(self, backbone: nn.Module) -> Json:
+        """Return the scores of `backbone`, whose mode and gradients stay as they were."""
+        with evaluating(backbone):
+            first, second = (self._features(backbone, view, self._count) for view in range(2))
+            few = min(LIDAR_RECORDS, self._count)
+            many = [self._features(backbone, view, few) for view in range(2, 2 + LIDAR_VIEWS)]
+        std = feature_std(first)
+        rank = rankme(first)
+        return {
+            "rankme": rank,
+            "lidar": lidar(torch.stack(many, dim=1)),
+            "alpha_req": alpha_req(first),
+            "std": std,
+            "alignment": alignment(first, second),
+            "uniformity": uniformity(first),
+            "collapsed": collapsed(std=std, rank=rank, dim=first.shape[1]),
+        }
+
+    def _features(self, backbone: nn.Module, view: int, count: int) -> Tensor:
+        seed = derive_seed("monitor-view", self._seed, view)
+        shard = Shard(0, count, count)
+        (images,) = self._modality.views(self._rows[:count], (View("strong"),), seed, shard, self._device)
+        parts = [backbone(part).float() for part in images.split(256)]
+        return torch.cat(parts)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put `module` into evaluation mode and put every part back as it was."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@dataclass(slots=True)
+class Choice:
+    """Which weights the model keeps, decided without labels and recorded.
+
+    The last weights are kept, for the schedule ends there, unless they collapsed or lost more than a fifth of the
+    best LiDAR score seen (Thilak et al. 2023, arXiv 2312.04000: of the label-free scores the one that follows
+    probe accuracy best within a run); then the weights of that best point are.
+    """
+
+    best_step: int = -1
+    best_score: float = float("-inf")
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    points: list[Json] = field(default_factory=list)
+
+    def see(self, step: int, scores: Json, kept: nn.Module) -> None:
+        """Take note of one monitor point; copy its weights where it is the best so far."""
+        self.points.append({"step": step, "lidar": scores["lidar"], "collapsed": scores["collapsed"]})
+        if not scores["collapsed"] and scores["lidar"] > self.best_score:
+            self.best_step, self.best_score = step, scores["lidar"]
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in kept.state_dict().items()}
+
+    def settle(self, step: int, kept: nn.Module) -> Json:
+        """Load the better weights into `kept` where the last ones are not good; return what was chosen and why."""
+        record: Json = {"rule": "last, unless collapsed or LiDAR below 0.8 of its best", "points": self.points}
+        if not self.points or self.best_step < 0:
+            return record | {"chosen": step, "why": "no earlier point to choose"}
+        last = self.points[-1]
+        if last["collapsed"] or last["lidar"] < 0.8 * self.best_score:
+            kept.load_state_dict(self.best_weights)
+            why = "the last weights collapsed" if last["collapsed"] else "LiDAR fell by more than a fifth"
+            return record | {"chosen": self.best_step, "why": why}
+        return record | {"chosen": step, "why": "the last weights are as good as any"}
+
+    def to_json(self) -> Json:
+        """Return the state for the checkpoint."""
+        return {
+            "best_step": self.best_step,
+            "best_score": self.best_score,
+            "best_weights": self.best_weights,
+            "points": self.points,
+        }
