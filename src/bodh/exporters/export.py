@@ -1,0 +1,227 @@
+"""Write, replay, then give the name: no file is left that does not compute what the model computes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from bodh import _catalog
+from bodh.contracts import Json, Parity
+from bodh.errors import DataError, OutputError, ParityError
+from bodh.model.capabilities import LOGITS, PROBABILITIES, Capability, changed_decisions
+from bodh.model.folder import cannot_write, sync_folder
+from bodh.model.loaded import LoadedModel
+
+TOLERANCE = 1e-4
+"""Largest difference that is let through, per unit of the output's largest value (at least 1)."""
+
+BATCHES = (1, 3, 8)
+"""Batch sizes that every export is replayed with; the remaining records go as one more."""
+
+Replay = Callable[[np.ndarray], dict[str, np.ndarray]]
+log = logging.getLogger("bodh")
+
+
+def export_model(
+    model: LoadedModel,
+    format: str,  # noqa: A002 -- the word of the command line
+    path: str | Path,
+    *,
+    capability: str | None = None,
+    records: np.ndarray | None = None,
+    overwrite: bool = False,
+    tolerance: float = TOLERANCE,
+) -> list[Parity]:
+    """Export `model` and prove it: real records go through the target runtime and through the model.
+
+    Args:
+        model: what to export.
+        format: file name in `exporters/formats`.
+        path: the file to be; beside it `<name>.parity.json` keeps the proof.
+        capability: "embed", "predict", or None for all that the model can do, in one file.
+        records: standardised rows to replay; None: those that the model carries.
+        overwrite: replace files that are there.
+        tolerance: see `TOLERANCE`.
+
+    Returns:
+        One comparison for every output; all of them hold.
+
+    Raises:
+        UnknownName: no such format or capability.
+        OutputError: the file exists, or cannot be written.
+        ParityError: the file computes something else; nothing is left behind.
+    """
+    exporter = _catalog.get("exporters/formats", format)
+    path = Path(path)
+    _check_path(path, exporter, overwrite=overwrite)
+    chosen = copy.deepcopy(model.capability(capability or "all")).cpu().eval()
+    rows = model.records() if records is None else np.ascontiguousarray(records)
+    if len(rows) == 0:
+        raise DataError("no records to replay through the export; give some: --data DATA")
+    manifest = model.manifest.to_json()
+    partial = path.with_name(f".{secrets.token_hex(4)}.partial{exporter.SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        exporter.write(chosen, rows[:2], partial, manifest=manifest)
+        found = compare(chosen, exporter.load(partial, capability=chosen), rows, tolerance=tolerance)
+        _insist(found, format)
+        _publish(partial, path, _record(exporter, format, partial, found))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    log.info("%s: %d real records give the same outputs as the model", path, len(rows))
+    return found
+
+
+def compare(capability: Capability, replay: Replay, rows: np.ndarray, *, tolerance: float = TOLERANCE) -> list[Parity]:
+    """Return how `replay` compares with `capability` on real `rows` [n …], one entry an output.
+
+    The model computes all rows in one batch, the export in batches of 1, 3, 8 and the rest, so that an export that
+    fixed its batch size, or depends on it, is found out. Where sides may vary, other sides are replayed as well.
+    """
+    whole = _reference(capability, rows)
+    inputs, wanted = [], []
+    for index in _batches(len(rows)):
+        inputs.append(np.ascontiguousarray(rows[index]))
+        wanted.append({name: value[index] for name, value in whole.items()})
+    for other in _other_sides(rows, capability):
+        inputs.append(other)
+        wanted.append(_reference(capability, other))
+    given = [replay(batch) for batch in inputs]
+    sizes = tuple(len(batch) for batch in inputs)
+    return [
+        _parity(
+            capability,
+            name,
+            np.concatenate([part[name] for part in wanted]),
+            _joined([part.get(name) for part in given]),
+            sizes,
+            tolerance,
+        )
+        for name in capability.output_names
+    ]
+
+
+def _parity(
+    capability: Capability,
+    name: str,
+    wanted: np.ndarray,
+    given: np.ndarray | None,
+    batches: tuple[int, ...],
+    tolerance: float,
+) -> Parity:
+    """Return the comparison of one output; one that is missing, misshapen or not finite differs infinitely."""
+    largest, changed = float("inf"), None
+    if given is not None and given.shape == wanted.shape and np.isfinite(given).all():
+        largest = float(np.abs(wanted.astype(np.float64) - given).max())
+        if name == PROBABILITIES or (name == LOGITS and capability.task == "single"):
+            changed = changed_decisions(wanted, given, capability.task)
+    scale = max(1.0, float(np.abs(wanted).max()))
+    return Parity(
+        capability=capability.name,
+        output=name,
+        records=sum(batches),
+        batches=batches,
+        largest_difference=largest,
+        tolerance=tolerance * scale,
+        changed=changed,
+    )
+
+
+def _reference(capability: Capability, rows: np.ndarray) -> dict[str, np.ndarray]:
+    import torch
+
+    with torch.inference_mode():
+        return {
+            name: tensor.numpy() for name, tensor in capability(torch.from_numpy(np.ascontiguousarray(rows))).items()
+        }
+
+
+def _batches(n: int) -> list[np.ndarray]:
+    """Return positions of 0 … n-1 in batches of 1, 3, 8 and the rest; few records are taken again."""
+    order = np.arange(max(n, sum(BATCHES))) % n
+    cuts = np.cumsum(BATCHES)
+    return [part for part in np.split(order, cuts) if len(part)]
+
+
+def _other_sides(rows: np.ndarray, capability: Capability) -> list[np.ndarray]:
+    """Return some of `rows` with other sides, where the capability takes any: twice as tall, then twice as wide."""
+    if not capability.any_sides:
+        return []
+    return [np.ascontiguousarray(np.repeat(rows[:2], 2, axis=axis)) for axis in (1, 2)]
+
+
+def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    present = [part for part in parts if part is not None]
+    if len(present) != len(parts) or len({part.shape[1:] for part in present}) != 1:
+        return None
+    return np.concatenate(present)
+
+
+def _insist(found: list[Parity], format_: str) -> None:
+    broken = [parity for parity in found if not parity.holds]
+    if broken:
+        told = "; ".join(
+            f"{parity.output}: largest difference {parity.largest_difference:.3g}, allowed {parity.tolerance:.3g}"
+            + (f", {parity.changed} of {parity.records} predictions changed" if parity.changed else "")
+            for parity in broken
+        )
+        raise ParityError(
+            f"the {format_} file does not compute what the model computes: {told}; nothing was written; "
+            "try another format, and please report it with the model's model.json"
+        )
+
+
+def _check_path(path: Path, exporter: ModuleType, *, overwrite: bool) -> None:
+    if path.is_dir():
+        raise OutputError(f"{str(path)!r} is a folder; give a file: {path / ('model' + exporter.SUFFIX)}")
+    if path.suffix != exporter.SUFFIX:
+        raise OutputError(
+            f"{str(path)!r} should end in {exporter.SUFFIX}; type: --out {path.with_suffix(exporter.SUFFIX)}"
+        )
+    if os.path.lexists(path) and not overwrite:
+        raise OutputError(f"{str(path)!r} exists already; choose another name or remove it first")
+
+
+def parity_path(path: Path) -> Path:
+    """Return where the proof of the exported file `path` lies: `model.onnx` -> `model.onnx.parity.json`."""
+    return path.with_name(path.name + ".parity.json")
+
+
+def _record(exporter: ModuleType, format_: str, partial: Path, found: list[Parity]) -> Json:
+    """Return the proof: which file (by hash), replayed how, with what result."""
+    with partial.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    more = exporter.describe(partial) if hasattr(exporter, "describe") else {}
+    return {
+        "format": format_,
+        "bytes": partial.stat().st_size,
+        "sha256": digest,
+        **more,
+        "parity": [asdict(parity) for parity in found],
+    }
+
+
+def _publish(partial: Path, path: Path, record: Json) -> None:
+    """Give the checked file its name; its proof follows."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    proof = partial.with_name(partial.name + ".json")
+    proof.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    try:
+        partial.replace(path)
+        proof.replace(parity_path(path))
+    finally:
+        proof.unlink(missing_ok=True)
+    sync_folder(path.parent)

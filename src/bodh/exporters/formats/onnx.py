@@ -1,0 +1,150 @@
+"""ONNX: runs on onnxruntime, OpenVINO, in the browser, without PyTorch.
+
+One file, weights inside, from raw input (image: uint8) to named outputs; every axis that is a letter in the model's
+input spec may have any size. The file says all that a server needs in its metadata: `bodh.manifest` (the whole
+`model.json`), `bodh.class_names`, `bodh.capability`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bodh import _optional
+from bodh.contracts import Json
+
+if TYPE_CHECKING:
+    from bodh.model.capabilities import Capability
+
+SUFFIX = ".onnx"
+EXTRA = "export"
+OPSET = 20
+"""What is asked for; the one that was written stands in the file (`opset_import`)."""
+
+_EXPORTER_CHATTER = (
+    # torch 2.13 deep-copies its own deprecated tree specs
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
+)
+
+
+def write(capability: Capability, example: np.ndarray, path: Path, *, manifest: Json) -> None:
+    """Write `capability` as one ONNX file.
+
+    Args:
+        capability: in evaluation mode, on the CPU.
+        example: real standardised records `[n …]`.
+        path: the file to write.
+        manifest: `model.json` as JSON values.
+
+    Raises:
+        MissingExtra: onnx or onnxscript is not installed.
+    """
+    onnx = _optional.require("onnx", extra=EXTRA, feature="export to ONNX")
+    _optional.require("onnxscript", extra=EXTRA, feature="export to ONNX")
+    import torch
+
+    axes = _axes(manifest)
+    letters = {place: torch.export.Dim.DYNAMIC for place, axis in enumerate(axes) if isinstance(axis, str)}
+    # two records at least: with a single one the exporter takes the batch for a constant
+    rows = torch.from_numpy(np.resize(example, (2, *example.shape[1:])))
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            capability,
+            (rows,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[capability.input_name],
+            output_names=list(capability.output_names),
+            dynamic_shapes=(letters,),
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model = program.model_proto
+    _clean(model, axes)
+    for key, value in _metadata(capability, manifest).items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    onnx.save_model(model, str(path), save_as_external_data=False)
+
+
+def load(path: Path, *, capability: Capability) -> Callable[[np.ndarray], dict[str, np.ndarray]]:  # noqa: ARG001
+    """Return the file as a function from an input array to named arrays, on onnxruntime's CPU provider.
+
+    Raises:
+        MissingExtra: onnxruntime is not installed.
+    """
+    onnxruntime = _optional.require("onnxruntime", extra=EXTRA, feature="the check of an ONNX file")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only; the checks are ours
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    entry = session.get_inputs()[0].name
+
+    def compute(rows: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, {entry: rows}), strict=True))
+
+    return compute
+
+
+def describe(path: Path) -> Json:
+    """Return what the file says of itself, for the parity record: the opset that was really written."""
+    onnx = _optional.require("onnx", extra=EXTRA, feature="export to ONNX")
+    model = onnx.load_model(str(path))
+    return {"opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}}
+
+
+def _axes(manifest: Json) -> list[int | str]:
+    """Return the axes of the input, from the capability that every model has."""
+    axes: list[int | str] = list(manifest["capabilities"]["embed"]["inputs"][0]["shape"])
+    return axes
+
+
+def _metadata(capability: Capability, manifest: Json) -> dict[str, str]:
+    return {
+        "bodh.manifest": json.dumps(manifest, ensure_ascii=False),
+        "bodh.class_names": json.dumps(manifest["class_names"], ensure_ascii=False),
+        "bodh.capability": capability.name,
+    }
+
+
+def _clean(model: Any, axes: list[int | str]) -> None:
+    """Take out what the exporter left of this machine (paths, stack traces), and give axes their letters.
+
+    Intermediate shapes go as well: quantisers and other readers stumble over the exporter's (measured).
+    """
+    graph = model.graph
+    for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *model.functions):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    del graph.value_info[:]
+    for place, axis in enumerate(axes):
+        if isinstance(axis, str):
+            graph.input[0].type.tensor_type.shape.dim[place].dim_param = axis
+    for output in graph.output:
+        output.type.tensor_type.shape.dim[0].dim_param = str(axes[0])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the exporter says about itself, for its own time only."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message, category in _EXPORTER_CHATTER:
+                warnings.filterwarnings("ignore", message=message, category=category)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,145 @@
+"""What a model can do, as pure functions from named arrays to named tensors: prepare → backbone → head.
+
+`embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}; `all` gives both in
+one pass. They are what is exported, served and measured: one definition for all three.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bodh.contracts import Json, Task
+from bodh.errors import UnknownName
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bodh.contracts import Modality
+
+EMBEDDING, LOGITS, PROBABILITIES = "embedding", "logits", "probabilities"
+OUTPUTS: dict[str, tuple[str, ...]] = {"embed": (EMBEDDING,), "predict": (LOGITS, PROBABILITIES)}
+TIE = 1e-6
+"""Two classes nearer than this in probability are a tie: rounding decides, not the model."""
+
+
+class Capability(nn.Module):
+    """From the standardised input array to named outputs; in evaluation mode it depends on nothing else.
+
+    Attributes:
+        name: "embed", "predict" or "all".
+        input_name: name of the input array.
+        output_names: names of the outputs, in order.
+        any_sides: whether records of any height and width may come in (the input spec has letters there).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        prepare: nn.Module,
+        backbone: nn.Module,
+        head: nn.Module | None = None,
+        task: Task | None = None,
+        block: str | None = None,
+        input_spec: Json,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.input_name: str = input_spec["name"]
+        self.any_sides = len(input_spec["shape"]) == 4 and all(isinstance(s, str) for s in input_spec["shape"][1:3])
+        self.prepare = prepare
+        self.backbone = backbone
+        self.task = task
+        self.block = block
+        able = {"embed": OUTPUTS["embed"], "predict": OUTPUTS["predict"] if head is not None else ()}
+        self.output_names = able["embed"] + able["predict"] if name == "all" else able[name]
+        if LOGITS in self.output_names:
+            self.head = head
+        else:
+            self.head = None
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return the named outputs for raw standardised records (image: uint8 `[n h w c]`)."""
+        prepared = self.prepare(inputs)
+        result: dict[str, Tensor] = {}
+        if EMBEDDING in self.output_names and self.block is not None:
+            result[EMBEDDING] = self.backbone.blocks(prepared)[self.block]  # type: ignore[operator]
+        if self.head is None:
+            if EMBEDDING not in result:
+                result[EMBEDDING] = self.backbone(prepared)
+            return result
+        pooled = self.backbone(prepared)
+        if EMBEDDING in self.output_names and EMBEDDING not in result:
+            result[EMBEDDING] = pooled
+        logits = self.head(pooled)
+        result[LOGITS] = logits
+        result[PROBABILITIES] = probabilities(logits, self.task)
+        return result
+
+    def networks(self) -> nn.ModuleDict:
+        """Return the networks that this capability uses, under the names of the model folder."""
+        used = nn.ModuleDict({"backbone": self.backbone})
+        if self.head is not None:
+            used["head"] = self.head
+        return used
+
+
+def probabilities(logits: Tensor, task: Task | None) -> Tensor:
+    """Return class probabilities `[n k]`; a single logit of a binary task becomes two columns."""
+    if task == "multi":
+        return torch.sigmoid(logits)
+    if logits.shape[1] == 1:
+        positive = torch.sigmoid(logits)
+        return torch.cat([1 - positive, positive], dim=1)
+    return torch.softmax(logits, dim=1)
+
+
+def build(
+    networks: nn.ModuleDict,
+    modality: Modality,
+    name: Literal["embed", "predict", "all"] | str = "all",
+    *,
+    task: Task | None = None,
+    block: str | None = None,
+) -> Capability:
+    """Return capability `name` of `networks`, on their device, in evaluation mode.
+
+    Raises:
+        UnknownName: the networks cannot do that; the message names what they can do.
+    """
+    has_head = "head" in networks
+    able = ["all", "embed", *(["predict"] if has_head else [])]
+    if name not in able:
+        raise UnknownName("capability", name, able)
+    backbone = networks["backbone"]
+    if block is not None and block not in backbone.block_names:  # type: ignore[operator]
+        raise UnknownName("block", block, backbone.block_names)  # type: ignore[arg-type]
+    capability = Capability(
+        name,
+        prepare=modality.prepare(),
+        backbone=backbone,
+        head=networks["head"] if has_head else None,
+        task=task,
+        block=block,
+        input_spec=modality.input_spec(),
+    )
+    first = next(iter(networks.parameters()), None)
+    return capability.to(first.device if first is not None else "cpu").eval()
+
+
+def decisions(probability: np.ndarray, task: Task | None) -> np.ndarray:
+    """Return what `probability` [n k] decides: the class [n], or for several labels at once a yes or no each [n k]."""
+    return probability > 0.5 if task == "multi" else probability.argmax(axis=1)
+
+
+def changed_decisions(reference: np.ndarray, given: np.ndarray, task: Task | None) -> int:
+    """Return how many of n records are decided otherwise; ties within rounding (`TIE`) decide nothing."""
+    differs = decisions(reference, task) != decisions(given, task)
+    if task == "multi":
+        return int((differs & (abs(reference - 0.5) > TIE)).any(axis=1).sum())
+    chosen = given.argmax(axis=1)
+    margin = reference.max(axis=1) - reference[range(len(reference)), chosen]
+    return int((differs & (margin > TIE)).sum())

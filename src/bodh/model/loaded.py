@@ -1,0 +1,212 @@
+"""A model in memory: networks, modality and manifest, read from a verified folder.
+
+Records stream through in batches; memory depends on the batch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from bodh import _catalog
+from bodh.contracts import Modality, RecordStore
+from bodh.errors import ModelError
+from bodh.model import capabilities, networks
+from bodh.model.capabilities import EMBEDDING, PROBABILITIES, Capability
+from bodh.model.folder import RECORDS, WEIGHTS, Folder, read_folder
+from bodh.model.manifest import Manifest, ModalityEntry
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+BATCH = 256
+"""Records in one pass where nobody asks for another number."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """Networks ready to use, in evaluation mode; changes nothing and draws nothing.
+
+    Attributes:
+        manifest: what the folder says.
+        modality: turns raw records into arrays and arrays into tensors.
+        network: {"backbone": …} and, where the model has classes, {"head": …}.
+        device: where the networks are.
+        folder: where the model was read from; None for one that never lay on disk (an untrained twin).
+    """
+
+    manifest: Manifest
+    modality: Modality
+    network: nn.ModuleDict
+    device: torch.device
+    folder: Folder | None = None
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Blocks of the backbone from input to output, for `features(block=…)`."""
+        return cast("tuple[str, ...]", self.network["backbone"].block_names)
+
+    def capability(self, name: str = "all") -> Capability:
+        """Return "embed", "predict" (where there is a head) or "all" as one module from arrays to named tensors.
+
+        Raises:
+            UnknownName: the model cannot do that.
+        """
+        return capabilities.build(
+            self.network, self.modality, name, task=self.manifest.task, block=self.manifest.best_block
+        )
+
+    def run(
+        self, store: RecordStore, index: np.ndarray, capability: nn.Module, *, batch: int = BATCH
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the outputs of `capability` for records at `index` [n] of `store`, batch by batch, in that order."""
+        for start in range(0, len(index), batch):
+            rows = self.modality.standardise(store.rows(index[start : start + batch]))
+            yield self.compute(rows, capability)
+
+    def compute(self, rows: np.ndarray, capability: nn.Module) -> dict[str, np.ndarray]:
+        """Return the outputs of `capability` for standardised `rows` as arrays."""
+        with torch.inference_mode():
+            outputs = capability(torch.from_numpy(np.ascontiguousarray(rows)).to(self.device))
+        return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
+
+    def features(
+        self, store: RecordStore, index: np.ndarray, *, block: str | None = None, batch: int = BATCH
+    ) -> np.ndarray:
+        """Return features `[n d]`, float32, of records at `index` [n].
+
+        Args:
+            store: decoded records.
+            index: positions in the store.
+            block: of which block; None: what `embed` gives (the best block where the manifest names one, else the
+                pooled output).
+            batch: records in one pass.
+
+        Raises:
+            UnknownName: the backbone has no such block.
+        """
+        block = block or self.manifest.best_block
+        capability = capabilities.build(self.network, self.modality, "embed", block=block)
+        return self._filled(store, index, capability, EMBEDDING, batch)
+
+    def predict_rows(self, store: RecordStore, index: np.ndarray, *, batch: int = BATCH) -> np.ndarray:
+        """Return class probabilities `[n k]`, float32, of records at `index` [n].
+
+        Raises:
+            UnknownName: the model has no head.
+        """
+        return self._filled(store, index, self.capability("predict"), PROBABILITIES, batch)
+
+    def records(self) -> np.ndarray:
+        """Return the real standardised records that the model carries for parity checks.
+
+        Raises:
+            ModelError: the model carries none.
+        """
+        if self.folder is None or RECORDS not in self.manifest.files:
+            raise ModelError("the model carries no records to check an export with; give some: --data DATA")
+        return records_from_bytes(self.folder.read(RECORDS))
+
+    def untrained(self, *, seed: int = 0) -> LoadedModel:
+        """Return a twin of the same architecture with fresh weights: the floor to compare with."""
+        fresh = networks.build(self.manifest.specs(), seed=seed)
+        return replace(self, network=_placed(fresh, self.device), folder=None)
+
+    def _filled(
+        self, store: RecordStore, index: np.ndarray, capability: nn.Module, output: str, batch: int
+    ) -> np.ndarray:
+        result: np.ndarray | None = None
+        done = 0
+        for outputs in self.run(store, index, capability, batch=batch):
+            part = outputs[output]
+            if result is None:
+                result = np.empty((len(index), part.shape[1]), np.float32)
+            result[done : done + len(part)] = part
+            done += len(part)
+        if result is None:
+            raise ModelError("no records to compute: the selection is empty")
+        return result
+
+
+def load_model(folder: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
+    """Return the model at `folder` (or in the run folder `folder`), all of it verified, nothing of it executed.
+
+    Args:
+        folder: a model folder or a run folder.
+        device: where the networks go.
+
+    Raises:
+        ModelError: the folder is damaged, incomplete, of an unknown version, or names what bodh does not know.
+    """
+    verified = read_folder(folder)
+    manifest = verified.manifest
+    modality = modality_of(manifest.modality)
+    try:
+        restored = networks.restore(manifest.specs(), verified.read(WEIGHTS))
+    except ModelError as error:
+        raise ModelError(f"{verified.path}: {error}") from error
+    device = torch.device(device)
+    model = LoadedModel(manifest, modality, _placed(restored, device), device, verified)
+    if manifest.best_block is not None and manifest.best_block not in model.block_names:
+        raise ModelError(f"{verified.path}: best_block {manifest.best_block!r} is no block of the backbone")
+    return model
+
+
+def modality_of(entry: ModalityEntry) -> Modality:
+    """Return the modality that a manifest names, with the configuration that it holds.
+
+    Raises:
+        UnknownName: no such modality.
+        ModelError: the configuration is not valid for it.
+    """
+    module = _catalog.get("modalities", entry.name)
+    try:
+        return cast("Modality", module.Modality(config_class(module).model_validate(entry.config)))
+    except (ValueError, TypeError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise ModelError(f"model.json: modality {entry.name!r} has a configuration that is not valid: {told}") from None
+
+
+def config_class(module: Any) -> type[BaseModel]:
+    """Return the configuration class of a modality's module: `<Name>Config`, or `Config`."""
+    name = f"{module.__name__.rpartition('.')[2].capitalize()}Config"
+    return cast("type[BaseModel]", getattr(module, name, None) or module.Config)
+
+
+def records_from_bytes(content: bytes) -> np.ndarray:
+    """Return the array in the content of a `records.safetensors`.
+
+    Raises:
+        ModelError: not such a file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(content)["records"]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{RECORDS} is not valid: {' '.join(str(error).split())[:200]}") from None
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put `network` into evaluation mode for a while; every part gets its own mode back."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _placed(network: nn.ModuleDict, device: torch.device) -> nn.ModuleDict:
+    """Move `network` to `device`, convolutions laid out channels-last: faster on CPUs and GPUs alike."""
+    return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

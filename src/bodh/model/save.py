@@ -1,0 +1,158 @@
+"""What a run leaves behind: the model folder, complete and checked before it gets its name."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from bodh.contracts import Json, Modality, NetworkSpec, Task
+from bodh.errors import ModelError
+from bodh.model import capabilities, networks
+from bodh.model.card import card
+from bodh.model.folder import CARD, RECORDS, WEIGHTS, Folder, check_free, write_folder
+from bodh.model.loaded import evaluating
+from bodh.model.manifest import (
+    SCHEMA_VERSION,
+    CapabilitySpec,
+    FileEntry,
+    Manifest,
+    ModalityEntry,
+    NetworkEntry,
+    TensorSpec,
+)
+
+LARGEST_RECORDS = 64
+"""Real records that a model carries, for parity and latency checks."""
+
+
+def save_model(
+    folder: Path,
+    *,
+    network: nn.ModuleDict,
+    modality: Modality,
+    task: Task | None,
+    class_names: Sequence[str],
+    records: np.ndarray,
+    provenance: Json,
+    metrics: Json,
+    best_block: str | None = None,
+    overwrite: bool = False,
+) -> Folder:
+    """Write a model folder in one step.
+
+    Args:
+        folder: the folder to be; parents are made.
+        network: {"backbone": …} and, for a model with classes, {"head": …}; every one carries its `.spec`.
+        modality: fitted.
+        task: what labels mean; None without a head.
+        class_names: [k] in the order of the head's outputs; empty without a head.
+        records: real standardised rows `[n …]`; the first 64 are stored. They lie in the folder as they are: a
+            model that is passed on passes these records on.
+        provenance: see `manifest.Manifest`; versions are added.
+        metrics: figures measured on this model, JSON values; a not-a-number becomes null.
+        best_block: block whose features `embed` gives; None: the pooled output.
+        overwrite: replace a model folder that is there.
+
+    Raises:
+        ModelError: a network cannot be built again from its spec, a weight is not finite, or there are no records.
+        OutputError: the folder exists or cannot be written; nothing is left behind.
+    """
+    check_free(Path(folder), overwrite=overwrite)
+    if len(records) == 0:
+        raise ModelError("a model is saved with some real records, for parity checks; none were given")
+    records = np.ascontiguousarray(records[:LARGEST_RECORDS])
+    specs = networks.specs_of(network)
+    weights = networks.flat_weights(network)
+    networks.check_fit(specs, weights)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        modality=ModalityEntry(name=modality.name, config=modality.config.model_dump(mode="json")),
+        networks=_entries(specs),
+        capabilities=_capabilities(network, modality, task, best_block, records[:2]),
+        task=task,
+        class_names=tuple(class_names),
+        best_block=best_block,
+        metrics=plain(metrics),
+        provenance=plain({**provenance, "versions": {**versions(), **provenance.get("versions", {})}}),
+        files={WEIGHTS: FileEntry(bytes=0, sha256="0" * 64)},
+    )
+    files = {WEIGHTS: networks.weights_to_bytes(weights), RECORDS: _records_to_bytes(records)}
+    files[CARD] = card(manifest, parameters=sum(p.numel() for p in network.parameters()), name=_name(folder)).encode()
+    return write_folder(Path(folder), manifest, files, overwrite=overwrite)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a model was made with."""
+    from bodh import __version__
+
+    return {
+        "bodh": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "timm": version("timm"),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON values: arrays and tuples as lists, numpy scalars as numbers, not-a-number as null."""
+    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
+        value = value.tolist()
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _entries(specs: Mapping[str, NetworkSpec]) -> dict[Literal["backbone", "head"], NetworkEntry]:
+    """Return specs as entries of the manifest; what a manifest may not hold is refused here already."""
+    found = {
+        name: {"room": spec.room, "name": spec.name, "arguments": plain(spec.arguments)} for name, spec in specs.items()
+    }
+    return TypeAdapter(dict[Literal["backbone", "head"], NetworkEntry]).validate_python(found)
+
+
+def _capabilities(
+    network: nn.ModuleDict, modality: Modality, task: Task | None, block: str | None, rows: np.ndarray
+) -> dict[str, CapabilitySpec]:
+    """Return what the model can do, measured by doing it with two real records."""
+    inputs = (TensorSpec.model_validate(modality.input_spec()),)
+    names = ["embed", *(["predict"] if "head" in network else [])]
+    found = {}
+    with evaluating(network), torch.inference_mode():
+        for name in names:
+            capability = capabilities.build(network, modality, name, task=task, block=block)
+            device = next(network.parameters()).device
+            outputs = capability(torch.from_numpy(rows).to(device))
+            found[name] = CapabilitySpec(
+                inputs=inputs,
+                outputs=tuple(
+                    TensorSpec(name=key, dtype="float32", shape=("n", *tensor.shape[1:]))
+                    for key, tensor in outputs.items()
+                ),
+            )
+    return found
+
+
+def _records_to_bytes(records: np.ndarray) -> bytes:
+    from safetensors.numpy import save
+
+    return bytes(save({"records": records}))
+
+
+def _name(folder: Path) -> str:
+    """Return the name that a person knows the model by: the run's, where the folder is its `model/`."""
+    folder = Path(folder).absolute()
+    return folder.parent.name if folder.name == "model" else folder.name
