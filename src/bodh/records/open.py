@@ -1,0 +1,102 @@
+"""Names, paths and arrays become sources."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bodh import _catalog
+from bodh.contracts import Source
+from bodh.errors import DataError, UnknownName, suggestion
+
+ROOM = "records/sources"
+_NAMED = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9_]+):(?!//)")  # one letter is a Windows drive
+_PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2")
+
+
+def open_source(
+    data: Any,
+    *,
+    input: str | None = None,  # noqa: A002
+    label: str | None = None,
+    modality: str | None = None,
+) -> Source:
+    """Open whatever the user calls data. Nothing is decoded.
+
+    Args:
+        data: a folder of images; a path to `.parquet`, `.npz`, `.npy` or idx files, or a folder of those; a name
+            (`sklearn:digits`, `torchvision:CIFAR10`); an array, a pair (X, y), a list of images; or a source.
+        input: what holds the records, where the data offers a choice: a column, an array, a sub-folder.
+        label: what holds the labels, where the data offers a choice.
+        modality: "image" or "vector", where the data alone does not tell.
+
+    Raises:
+        DataError: nothing is there, or nothing of it can be read; the message says what was found and what to do.
+        UnknownName: a named data set that does not exist.
+    """
+    if all(hasattr(data, name) for name in ("read", "fingerprint", "ids", "splits")):
+        return data  # type: ignore[no-any-return]
+    options = {"input": input, "label": label, "modality": modality}
+    location = _location(data)
+    fallback = None
+    for name in _catalog.names(ROOM):
+        module = _catalog.get(ROOM, name)
+        if getattr(module, "FALLBACK", False):
+            fallback = module
+        elif module.accepts(location):
+            return module.open_(location, **options)  # type: ignore[no-any-return]
+    if fallback is not None and fallback.accepts(location):
+        return fallback.open_(location, **options)  # type: ignore[no-any-return]
+    raise DataError(_unread(location))
+
+
+def _location(data: Any) -> Any:
+    """Return a path that exists, a "scheme:name", or the array-like thing as it was given."""
+    if not isinstance(data, str | os.PathLike):
+        return data
+    text = os.fspath(data)
+    if not str(text).strip():
+        raise DataError("the data is an empty string; give a folder, a file, or a name such as sklearn:digits")
+    match = _NAMED.match(text) if isinstance(data, str) else None
+    if match and not os.path.lexists(text):
+        schemes = {_catalog.get(ROOM, name).SCHEME for name in _schemed()}
+        if match["scheme"] not in schemes:
+            raise UnknownName("kind of named data", match["scheme"], schemes)
+        return text
+    path = Path(text).expanduser()
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise DataError(f"cannot look at {text!r}: {error.strerror}") from error
+    if not exists:
+        raise DataError(_missing(path))
+    return path
+
+
+def _schemed() -> Sequence[str]:
+    return [name for name in _catalog.names(ROOM) if hasattr(_catalog.get(ROOM, name), "SCHEME")]
+
+
+def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return f"{str(path)!r} is a link to {str(path.readlink())!r}, which is not there"
+    above = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
+    near = suggestion(path.name, (entry.name for entry in above.iterdir())) if above == path.parent else ""
+    where = "" if above == path.parent else f" (the last folder of it that exists is {str(above)!r})"
+    return f"no such file or folder: {str(path)!r}{near}{where}; give a folder, a file, or a name (sklearn:digits)"
+
+
+def _unread(location: Any) -> str:
+    known = "a folder of images, .parquet, .npz, .npy, idx-ubyte(.gz), sklearn:NAME, torchvision:NAME"
+    if not isinstance(location, Path):
+        return f"data of type {type(location).__name__} cannot be read; allowed are paths, names, arrays and (X, y)"
+    suffix = location.suffix.lower()
+    if suffix in _PACKED:
+        return f"{str(location)!r} is packed; unpack it and give the folder. bodh reads: {known}"
+    images = _catalog.get(ROOM, "image_folder").SUFFIXES
+    if suffix in images:
+        return f"{str(location)!r} is a single image; give the folder it lies in: {str(location.parent)!r}"
+    return f"{str(location)!r} is no data that bodh can read ({suffix or 'no suffix'}); it reads: {known}"

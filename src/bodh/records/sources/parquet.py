@@ -1,0 +1,250 @@
+"""Parquet files with a column of encoded images: one file, or a folder of `train*.parquet`, `test*.parquet`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bodh.contracts import Source
+from bodh.errors import BadRecord, DataError
+from bodh.records.ids import Numbered, natural_key
+from bodh.records.labels import Labels, encode_labels, encode_lists, read_class_names
+from bodh.records.sources._parts import SPLIT_WORDS, file_digest, split_of
+
+_log = logging.getLogger("bodh")
+
+SUFFIXES = (".parquet", ".pq")
+_INPUTS = ("image", "img", "images", "picture", "photo", "bytes", "jpg", "png")
+_LABELS = ("label", "labels", "class", "classes", "target", "targets", "y", "category", "fine_label")
+_GROUPS_KEPT = 2
+"""Row groups that a process keeps decompressed; sequential reading needs one."""
+
+
+def accepts(location: Any) -> bool:
+    """Whether `location` is a Parquet file or a folder that holds some (itself, in `data/` or in split folders)."""
+    if not isinstance(location, Path):
+        return False
+    return location.suffix.lower() in SUFFIXES if location.is_file() else bool(_files(location))
+
+
+def open_(location: Path, *, input: str | None, label: str | None, modality: str | None) -> Source:  # noqa: A002
+    """Open Parquet files; only their schemas and label columns are read.
+
+    Args:
+        location: file or folder.
+        input: column of the images: binary, or a struct with the binary field "bytes".
+        label: column of the labels: numbers, words, or lists of them.
+        modality: "image".
+
+    Raises:
+        DataError: a file is damaged, columns are missing or differ between files, or the labels are no classes.
+    """
+    if modality not in (None, "image"):
+        raise DataError(f"Parquet files are read as images, not as modality={modality!r}; give vectors as .npz or .npy")
+    files = _files(location) if location.is_dir() else [location]
+    return ParquetSource(location, files, input=input, label=label)
+
+
+class ParquetSource:
+    """Images in Parquet files, read by row group."""
+
+    modality = "image"
+    in_memory = False
+
+    def __init__(self, location: Path, files: list[Path], *, input: str | None, label: str | None) -> None:  # noqa: A002
+        self.name = location.resolve().name if location.is_dir() else location.stem
+        self.origin = str(location.resolve())
+        self.files = files
+        self.notes: list[str] = []
+        opened = [_open_file(path) for path in files]
+        self.column = _input_column(files[0], opened[0].schema_arrow, input)
+        chosen = _label_column(files[0], opened[0].schema_arrow, label, self.column.split(".")[0])
+        for path, file in zip(files, opened, strict=True):
+            missing = {self.column.split(".")[0], chosen or self.column.split(".")[0]} - set(file.schema_arrow.names)
+            if missing:
+                raise DataError(f"{path.name!r} has no column {sorted(missing)[0]!r}, which {files[0].name!r} has")
+        groups = [[file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] for file in opened]
+        self._groups = [(number, group) for number, rows in enumerate(groups) for group in range(len(rows))]
+        self._stops = np.cumsum([count for rows in groups for count in rows], dtype=np.int64)
+        counts = [sum(rows) for rows in groups]
+        if not sum(counts):
+            raise DataError(f"{self.name!r} holds no rows")
+        self.ids: Sequence[str] = Numbered([(path.name, count) for path, count in zip(files, counts, strict=True)])
+        splits = [split_of(path.name) or SPLIT_WORDS.get(path.parent.name.casefold()) for path in files]
+        if len({split for split in splits if split}) < 2:
+            splits = ["train"] * len(files)
+        self.splits = np.repeat(np.array([split or "train" for split in splits]), counts)
+        self.targets: np.ndarray | None = None
+        self.class_names: tuple[str, ...] = ()
+        if chosen:
+            self.targets, self.class_names = _read_labels(files, opened, chosen, self.name)
+        self.fingerprint = file_digest(
+            files, self.column, *(str(file.metadata.to_dict()["created_by"]) for file in opened)
+        )
+        labelled = f"labels from column {chosen!r}" if chosen else "no labels"
+        shown = ", ".join(path.name for path in files[:4])
+        self.reading = f"Parquet ({shown}), images from column {self.column.split('.')[0]!r}, {labelled}"
+        _log.info("%s: %s", self.name, self.reading)
+        for file in opened:
+            file.close()
+        self._tables: OrderedDict[int, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave decompressed row groups behind: a worker reads its own."""
+        return self.__dict__ | {"_tables": OrderedDict(), "targets": None, "splits": np.empty(0, "<U5")}
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded image of row `index`.
+
+        Raises:
+            BadRecord: the row has no image, or its row group is damaged.
+        """
+        group = bisect_right(self._stops, index)
+        start = int(self._stops[group - 1]) if group else 0
+        value = self._table(group)[index - start].as_py()
+        if not value:
+            raise BadRecord("no image in this row")
+        return bytes(value)
+
+    def _table(self, group: int) -> Any:
+        if group not in self._tables:
+            import pyarrow as pa
+
+            number, inner = self._groups[group]
+            try:
+                table = _open_file(self.files[number]).read_row_group(inner, columns=[self.column])
+            except (OSError, pa.ArrowException) as error:
+                raise BadRecord(
+                    f"row group {inner} of {self.files[number].name} cannot be read: {_line(error)}"
+                ) from error
+            column = table.column(0)
+            for field in self.column.split(".")[1:]:
+                import pyarrow.compute as pc
+
+                column = pc.struct_field(column, field)
+            self._tables[group] = column.combine_chunks() if column.nbytes < 2**31 else column
+            while len(self._tables) > _GROUPS_KEPT:
+                self._tables.popitem(last=False)
+        return self._tables[group]
+
+
+def _files(folder: Path) -> list[Path]:
+    places = [
+        folder,
+        folder / "data",
+        *sorted(p for p in folder.iterdir() if p.is_dir() and p.name.casefold() in SPLIT_WORDS),
+    ]
+    for place in (places[:1], places[1:2], places[2:]):
+        found = [path for here in place if here.is_dir() for path in here.iterdir()]
+        files = [
+            path
+            for path in found
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith((".", "_")) and path.is_file()
+        ]
+        if files:
+            order = {"train": 0, None: 0, "val": 1, "test": 2}
+            return sorted(
+                files, key=lambda path: (order[split_of(path.name)], str(path.parent), natural_key(path.name))
+            )
+    return []
+
+
+def _open_file(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path.name!r} is no readable Parquet file: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _binary(kind: Any) -> bool:
+    import pyarrow.types as pt
+
+    return bool(
+        pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind) or pt.is_binary_view(kind)
+    )
+
+
+def _input_column(path: Path, schema: Any, wanted: str | None) -> str:
+    import pyarrow.types as pt
+
+    able: dict[str, str] = {}
+    for field in schema:
+        if _binary(field.type):
+            able[field.name] = field.name
+        elif pt.is_struct(field.type) and any(inner.name == "bytes" and _binary(inner.type) for inner in field.type):
+            able[field.name] = f"{field.name}.bytes"
+    columns = ", ".join(f"{field.name} ({str(field.type)[:40]})" for field in schema)
+    if wanted is not None:
+        if wanted not in able:
+            raise DataError(f"{path.name!r} has no image column input={wanted!r}; its columns are: {columns}")
+        return able[wanted]
+    if not able:
+        raise DataError(
+            f"{path.name!r} has no column of encoded images (binary, or struct with bytes); its columns are: {columns}"
+        )
+    known = [name for name in able if name.casefold() in _INPUTS]
+    if len(able) > 1 and len(known) != 1:
+        raise DataError(f"{path.name!r} has several image columns: {', '.join(able)}; choose one with input=NAME")
+    return able[known[0] if known else next(iter(able))]
+
+
+def _label_column(path: Path, schema: Any, wanted: str | None, taken: str) -> str | None:
+    if wanted is not None:
+        if wanted.casefold() == "none":
+            return None
+        if wanted not in schema.names:
+            raise DataError(f"{path.name!r} has no column label={wanted!r}; its columns are: {', '.join(schema.names)}")
+        return wanted
+    return next(
+        (name for known in _LABELS for name in schema.names if name.casefold() == known and name != taken), None
+    )
+
+
+def _read_labels(files: list[Path], opened: list[Any], column: str, owner: str) -> Labels:
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    try:
+        chunks = [file.read(columns=[column]).column(0) for file in opened]
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"column {column!r} of {owner!r} cannot be read: {_line(error)}") from error
+    names = read_class_names(files[0].parent) or _schema_names(opened[0].schema_arrow, column)
+    what = f"column {column!r} of {owner!r}"
+    if pt.is_nested(chunks[0].type):
+        if not (pt.is_list(chunks[0].type) or pt.is_large_list(chunks[0].type)):
+            raise DataError(f"{what} is of type {chunks[0].type}; labels are numbers, words, or lists of them")
+        return encode_lists([row for chunk in chunks for row in chunk.to_pylist()], names, owner=what)
+    if pt.is_integer(chunks[0].type):
+        values = np.concatenate([chunk.fill_null(-1).to_numpy().astype(np.int64) for chunk in chunks])
+    elif pt.is_floating(chunks[0].type):
+        values = np.concatenate([chunk.fill_null(float("nan")).to_numpy() for chunk in chunks])
+    else:
+        values = np.array([row for chunk in chunks for row in chunk.to_pylist()], dtype=object)
+    return encode_labels(values, names, owner=what)
+
+
+def _schema_names(schema: Any, column: str) -> tuple[str, ...]:
+    """Return class names that Hugging Face's writer leaves in the schema's metadata."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][column]
+        feature = features.get("feature", features)
+        return tuple(str(name) for name in feature.get("names") or ())
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return ()
