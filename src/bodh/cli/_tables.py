@@ -1,0 +1,118 @@
+"""The few shapes in which verbs print: headings, tables, facts, paragraphs. One look for all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TONES = {"good": "bold green", "bad": "bold red", "neutral": "bold yellow"}
+
+
+def heading(console: Console, text: str) -> None:
+    """Print a heading with an empty line above."""
+    console.print()
+    console.print(text, style="bold")
+
+
+def answer(console: Console, text: str, tone: str) -> None:
+    """Print the one line that matters, in the colour of its tone: good, bad, neutral."""
+    console.print()
+    console.print(text, style=TONES[tone])
+
+
+def paragraph(console: Console, text: str, *, dim: bool = False) -> None:
+    """Print text; lines that were wrapped in the source are joined, short lines and empty ones stay."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if lines and len(lines[-1]) > 80 and line.strip():
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line)
+    if lines:
+        console.print("\n".join(lines), style="dim" if dim else None)
+
+
+def table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, header: bool = True) -> None:
+    """Print rows under `columns`: numbers to the right, text to the left, long text wrapped in its last column."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shown = Table(
+        box=SIMPLE_HEAD if header else None, show_header=header, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0)
+    )
+    for number, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], (int, float, type(None))) for row in rows)
+        last = number == len(columns) - 1
+        shown.add_column(
+            name, justify="right" if numeric else "left", no_wrap=not last and not _long(rows, number), overflow="fold"
+        )
+    for row in rows:
+        shown.add_row(*(text(value) for value in row))
+    console.print(shown)
+
+
+def rows_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Return (columns, rows) of flat dictionaries, columns in order of first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return columns, [[row.get(column) for column in columns] for row in rows]
+
+
+def facts(console: Console, items: Mapping[str, Any]) -> None:
+    """Print names and values in two columns, leaving empty values out."""
+    table(
+        console,
+        ["", ""],
+        [[key, text(value)] for key, value in items.items() if value not in (None, "", [])],
+        header=False,
+    )
+
+
+def text(value: Any) -> str:
+    """Return a value as people read it: four significant digits, yes and no, a dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(text(part) for part in value)
+    return str(value)
+
+
+def number(value: float) -> str:
+    """Return a float with four significant digits, small and large ones in scientific notation."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.2e}"
+
+
+def _long(rows: Sequence[Sequence[Any]], number: int) -> bool:
+    return any(len(text(row[number])) > 36 for row in rows)
+
+
+def anything(payload: Mapping[str, Any], console: Console) -> None:
+    """Print any result: single values as facts, lists of rows as tables, text as text."""
+    single = {key: value for key, value in payload.items() if not isinstance(value, (Mapping, list, tuple))}
+    facts(console, {words(key): value for key, value in single.items()})
+    for key, value in payload.items():
+        if isinstance(value, Mapping) and value:
+            heading(console, words(key))
+            facts(console, {words(str(name)): part for name, part in value.items()})
+        elif isinstance(value, (list, tuple)) and value:
+            heading(console, words(key))
+            if all(isinstance(row, Mapping) for row in value):
+                table(console, *rows_of(value))
+            else:
+                paragraph(console, text(value))
+
+
+def words(key: str) -> str:
+    """Return a key as words: `labels_per_class` as "labels per class"."""
+    return key.replace("_", " ")

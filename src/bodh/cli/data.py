@@ -1,0 +1,8 @@
+"""`bodh data`: how its result looks."""
+
+from __future__ import annotations
+
+from bodh.cli._command import Command
+from bodh.cli._tables import anything
+
+COMMAND = Command("data", anything)

@@ -1,0 +1,39 @@
+"""`bodh list`: how listings look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bodh.cli._command import Command
+from bodh.cli._tables import heading, paragraph, table
+from bodh.contracts import Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show(payload: Json, console: Console) -> None:
+    """Print names with one line each, or everything about one of them."""
+    if payload["name"] is not None:
+        _one(payload, console)
+        return
+    kinds = list(dict.fromkeys(row["kind"] for row in payload["rows"]))
+    for kind in kinds:
+        heading(console, kind)
+        rows = [[row["name"], row["summary"]] for row in payload["rows"] if row["kind"] == kind]
+        table(console, ["name", "what it is"], rows, header=False)
+    paragraph(console, f"More about one: bodh list {payload['kind'] or 'KIND'} NAME", dim=True)
+
+
+def _one(payload: Json, console: Console) -> None:
+    heading(console, f"{payload['kind']} · {payload['name']}")
+    paragraph(console, payload["text"])
+    if payload["settings"]:
+        rows = [[s["key"], s["default"], s["allowed"] or s["kind"], s["meaning"]] for s in payload["settings"]]
+        table(console, ["setting", "default", "allowed", "meaning"], rows)
+    if payload["members"]:
+        heading(console, f"{len(payload['members'])} networks")
+        paragraph(console, "  ".join(payload["members"]))
+
+
+COMMAND = Command("list", show)
