@@ -71,7 +71,9 @@ def _cell(count: int, total: int, largest: int, *, right: bool) -> HeatCell:
 def _percent(share: float) -> str:
     if share == 0:
         return ""
-    return "<1" if share < 0.005 else f"{100 * share:.0f}"
+    if 0.995 <= share < 1:
+        return ">99"
+    return "<1" if share < 0.01 else f"{100 * share:.0f}"
 
 
 def _confusions(block: Heatmap) -> list[str]:

@@ -51,7 +51,7 @@ def thin(series: Series, points: int = POINTS) -> Series:
 
 
 def chart(block: Lines, *, narrow: bool) -> Markup:
-    """Return the chart as inline SVG, 820 wide with names at the line ends, or 400 wide without (`narrow`)."""
+    """Return the chart as inline SVG, 820 wide with names at the line ends, or 350 wide without (`narrow`)."""
     series = [thin(one) for one in block.series]
     names = not narrow and len(series) > 1
     room = max((len(shorten(one.name, 26)) for one in series), default=0) * _CHARACTER + 14 if names else 14
@@ -60,7 +60,7 @@ def chart(block: Lines, *, narrow: bool) -> Markup:
     x_values = [float(v) for one in series for v in one.x]
     probe = value_axis(y_values, 0, 1)
     left = max(len(probe.label(tick)) for tick in probe.ticks) * _CHARACTER + 14
-    frame = _Frame(400 if narrow else 820, height, left, room)
+    frame = _Frame(350 if narrow else 820, height, left, room)
     y = value_axis(y_values, frame.height - frame.bottom, frame.top)
     x = position_axis(x_values, frame.left, frame.width - frame.right, log=block.log_x, count=5 if narrow else 7)
     plot = f"{frame.left:.1f} {frame.width - frame.right:.1f} {frame.top:.1f} {frame.height - frame.bottom:.1f}"

@@ -17,7 +17,7 @@ from bodh import __version__
 from bodh.errors import OutputError
 from bodh.report import heatmap, lines, pictures, scatter
 from bodh.report.blocks import Block, Cell, Facts, Gallery, Heatmap, Lines, Report, Scatter, Table
-from bodh.report.text import looks_numeric, number
+from bodh.report.text import column, looks_numeric, tidy
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -74,13 +74,15 @@ def write(report: Report, path: Path) -> None:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["tidy"] = tidy
+    return environment
 
 
 def _template(name: str) -> Any:
@@ -144,8 +146,14 @@ def _table(block: Table) -> dict[str, Any]:
     numeric = [
         bool(block.rows) and all(_is_number(row[place]) for row in block.rows) for place in range(len(block.columns))
     ]
-    rows = [[cell if isinstance(cell, str) else number(cell) for cell in row] for row in block.rows]
+    columns = [_column([row[place] for row in block.rows]) for place in range(len(block.columns))]
+    rows = [list(row) for row in zip(*columns, strict=True)]
     return {"rows": rows, "numeric": numeric}
+
+
+def _column(cells: list[Cell]) -> list[str]:
+    texts = iter(column([cell for cell in cells if not isinstance(cell, str)]))
+    return [cell if isinstance(cell, str) else next(texts) for cell in cells]
 
 
 def _is_number(cell: Cell) -> bool:

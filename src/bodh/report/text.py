@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 _NUMERIC = re.compile(
     r"^\s*[<>≤≥≈~]?\s*[+\-−±]?\d[\d.,\u202f\u2009]*(e[+-]?\d+)?\s*(%|±.*|\[.*|–.*|s|ms|min|h|x|×|MB|kB|GB)?\s*$"
@@ -28,6 +29,26 @@ def number(value: float | int | None) -> str:
         return f"{mantissa}·10{_superscript(int(exponent))}".replace("-", "−")
     digits = 0 if size >= 1000 else 4 if size < 1 else 3 - int(math.log10(size))
     return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+
+
+def column(values: Sequence[float | int | None]) -> list[str]:
+    """Return the numbers of one table column with the same decimals, as few as tell them apart to four digits."""
+    floats = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+    largest = max(map(abs, floats), default=0.0)
+    if not largest or largest >= 1e7 or min((abs(value) for value in floats if value), default=1.0) < 1e-4:
+        return [number(value) for value in values]
+    most = max(0, 3 - max(-1, math.floor(math.log10(largest))))
+    decimals = next(d for d in range(most + 1) if d == most or all(round(v, d) == round(v, most) for v in floats))
+    return [_fixed(value, decimals) if isinstance(value, float) else number(value) for value in values]
+
+
+def tidy(text: str) -> str:
+    """Return running text with its units kept on the line of their number."""
+    return text.replace(" %", "\u00a0%").replace(" ±", "\u00a0±")
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return f"{value:,.{decimals}f}".replace(",", "\u202f").replace("-", "−") if math.isfinite(value) else number(value)
 
 
 def looks_numeric(text: str) -> bool:

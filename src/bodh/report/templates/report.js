@@ -51,7 +51,7 @@
         rule.setAttribute("x1", at); rule.setAttribute("x2", at);
         cursor.querySelectorAll("circle").forEach((dot) => dot.remove());
         const tip = tipIn(box);
-        tip.replaceChildren(make("div", `${data.x} ${nearest[2]}`));
+        tip.replaceChildren(make("div", `${data.x}: ${nearest[2]}`));
         const order = near.map((point, i) => [point, i]).filter(([point]) => point && Math.abs(point[0] - nearest[0]) < .02);
         order.sort((a, b) => b[0][1] - a[0][1]);
         for (const [point, i] of order) {
