@@ -1,4 +1,4 @@
-"""Regress one unit vector onto another.
+"""Unit vectors: regress one onto another, and say how they lie.
 
 Source: Grill et al. 2020, "Bootstrap your own latent", arXiv 2006.07733, equation 2. Axes: `n` records, `d` feature.
 """
@@ -22,6 +22,12 @@ def cosine_regression(prediction: Tensor, target: Tensor) -> Tensor:
         target: [n d], rows in the same order; no gradient goes into it.
     """
     return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()
+
+
+@full_precision
+def unit(z: Tensor) -> Tensor:
+    """Return the rows of `z` [n d] scaled to unit length, at least in float32."""
+    return F.normalize(z, dim=1)
 
 
 @full_precision

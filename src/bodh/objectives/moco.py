@@ -24,12 +24,11 @@ from typing import Any, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, View, ViewSpec, derive_seed
 from bodh.heads import projection
-from bodh.losses.cosine import agreement, spread
+from bodh.losses.cosine import agreement, spread, unit
 from bodh.losses.gather import from_first, join_values, world
 from bodh.losses.info_nce import batch_contrast, queue_contrast
 from bodh.losses.teacher import base_for, follow, rising, teacher_of
@@ -116,7 +115,7 @@ class MoCoV2(nn.Module):
         self.momentum = momentum
         self.groups = groups
         generator = torch.Generator().manual_seed(derive_seed("objective", "moco", queue, outputs))
-        self.register_buffer("queue", F.normalize(torch.randn(queue, outputs, generator=generator), dim=1))  # [m d]
+        self.register_buffer("queue", unit(torch.randn(queue, outputs, generator=generator)))  # [m d]
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self._normalised = any(isinstance(part, BATCH_NORMS) for part in self.modules())
         self._waiting: list[Tensor] = []  # keys of the running step, until it is done
@@ -176,14 +175,14 @@ class MoCoV2(nn.Module):
     def _keys(self, view: Tensor, groups: int, seed: int) -> Tensor:
         """Return the unit-length keys [n d] of `view`, normalised in shuffled company."""
         if not self._normalised:
-            return F.normalize(self._teach(view).float(), dim=1)
+            return unit(self._teach(view))
         n, (rank, processes) = len(view), world()
         generator = torch.Generator().manual_seed(seed)
         order = from_first(torch.randperm(n * processes, generator=generator).to(view.device))
         mine = slice(rank * n, (rank + 1) * n)
         shuffled = join_values(view)[order[mine]]
         keys = torch.cat([self._teach(part) for part in shuffled.tensor_split(groups)])
-        return F.normalize(join_values(keys)[order.argsort()[mine]].float(), dim=1)
+        return unit(join_values(keys)[order.argsort()[mine]])
 
     def _teach(self, view: Tensor) -> Tensor:
         key: Tensor = self.teacher_projector(self.teacher_backbone(view))

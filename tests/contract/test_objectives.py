@@ -1,0 +1,42 @@
+"""Every objective in the catalog passes the shipped checks, in every form that it comes in."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+
+from bodh import _catalog
+from bodh.testing.objectives import CHECKS, Check, Subject
+
+FORMS = {
+    "moco": [{"settings": {"version": "v3"}}, {"settings": {"groups": 4, "queue": 40}}],
+    "byol": [{"settings": {"head_norm": "none"}}],
+    "classify": [
+        {"task": "binary", "settings": {"dropout": 0.3}},
+        {"task": "multi", "settings": {"class_weights": "balanced", "label_smoothing": 0.1}},
+    ],
+}
+"""Circumstances beside the default ones."""
+
+
+def _subjects() -> list[object]:
+    found = []
+    for name in _catalog.names("objectives"):
+        module: ModuleType = _catalog.get("objectives", name)
+        for number, form in enumerate([{}, {"shape": (6,)}, *FORMS.get(name, [])]):
+            found.append(pytest.param(Subject(module, **form), id=f"{name}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("subject", _subjects())
+def test_objective(subject: Subject, check: Check) -> None:
+    modalities = subject.module.NEEDS.modalities
+    if modalities is not None and not {"image", "vector"} & set(modalities):
+        pytest.skip(f"learns from {', '.join(modalities)} only")
+    check(subject)
+
+
+def test_catalog_is_not_empty() -> None:
+    assert {"simclr", "byol", "moco", "classify"} <= set(_catalog.names("objectives"))
