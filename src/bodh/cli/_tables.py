@@ -26,14 +26,14 @@ def answer(console: Console, text: str, tone: str) -> None:
 
 def paragraph(console: Console, text: str, *, dim: bool = False) -> None:
     """Print text; lines that were wrapped in the source are joined, short lines and empty ones stay."""
-    lines: list[str] = []
+    if not text:
+        return
+    joined, before = "", ""
     for line in text.splitlines():
-        if lines and len(lines[-1]) > 80 and line.strip():
-            lines[-1] += " " + line.strip()
-        else:
-            lines.append(line)
-    if lines:
-        console.print("\n".join(lines), style="dim" if dim else None)
+        wrapped = len(before) > 80 and line.strip()
+        joined += f" {line.strip()}" if wrapped else f"\n{line}"
+        before = line
+    console.print(joined.removeprefix("\n"), style="dim" if dim else None)
 
 
 def table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, header: bool = True) -> None:

@@ -29,6 +29,7 @@ def _one(payload: Json, console: Console) -> None:
     heading(console, f"{payload['kind']} · {payload['name']}")
     paragraph(console, payload["text"])
     if payload["settings"]:
+        console.print()
         rows = [[s["key"], s["default"], s["allowed"] or s["kind"], s["meaning"]] for s in payload["settings"]]
         table(console, ["setting", "default", "allowed", "meaning"], rows)
     if payload["members"]:

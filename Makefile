@@ -1,0 +1,61 @@
+# demo, test, lint, bench, docs: each makes its own virtual environment when there is none.
+#   make test VENV=/path/to/venv    uses an environment that has bodh already, as it is
+#   make test TESTS=tests/unit      runs a part;  JOBS=0 without worker processes
+
+VENV ?= .venv
+PYTHON ?= python3
+TESTS ?= tests
+JOBS ?= auto
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# threads of PyTorch and OpenMP: the worker processes are the parallelism of the tests
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: help demo test lint bench docs clean
+
+help:
+	@echo "make demo | test | lint | bench | docs | clean"
+
+ifneq ($(origin VENV),file)
+  # named by the caller: taken as it is
+  USE :=
+  DEV :=
+else
+  USE := $(VENV)/.installed
+  DEV := $(VENV)/.installed-dev
+endif
+
+$(VENV)/.installed: $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "bodh needs Python 3.11 or newer; type: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "installing into $(VENV) (a few minutes, once)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) torch
+	@$(PIP) -e '.[export,serve]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(PIP) --group test --group lint
+	@touch $@
+
+demo: $(USE)
+	$(BIN)/bodh demo
+
+test: $(DEV)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(DEV)
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(USE)
+	$(BIN)/python docs/build.py
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
