@@ -75,7 +75,9 @@ def check_plan(run: Path, *, verb: str, arguments: Json, sections: Mapping[str, 
         if old.get(key) != new.get(key) and key.rsplit(".", 1)[-1] not in MAY_CHANGE
     ]
     if different:
-        raise ConfigError(f"{run} was started with other settings: {'; '.join(different)}; resume it with its own, or start a new run")
+        raise ConfigError(
+            f"{run} was started with other settings: {'; '.join(different)}; resume it with its own, or start a new run"
+        )
 
 
 def _plan(verb: str, arguments: Json, sections: Mapping[str, Config], fingerprint: str) -> Json:

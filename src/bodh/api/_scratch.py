@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from bodh.contracts import RecordStore
+    from bodh.contracts import Objective, RecordStore
     from bodh.model.loaded import LoadedModel
 
 
@@ -43,7 +44,14 @@ def fit_scratch(
     started = time.monotonic()
     batch = max(2, min(64 if len(positions) < 2000 else 256, len(positions)))
     epochs = max(10.0, views / len(positions))
-    settings = {"seed": seed, "batch": batch, "epochs": epochs, "monitor_records": 0, "progress": "none", "checkpoint_minutes": 1e9}
+    settings = {
+        "seed": seed,
+        "batch": batch,
+        "epochs": epochs,
+        "monitor_records": 0,
+        "progress": "none",
+        "checkpoint_minutes": 1e9,
+    }
     fresh = model.untrained(seed=seed)
     sections = resolve_job(settings, "classify", model.modality.name, {})
     job = Job(
@@ -52,7 +60,12 @@ def fit_scratch(
         positions=positions, network=fresh.network["backbone"], device=str(model.device), out=None, resume=False,
         started=started, notes={},
     )  # fmt: skip
-    engine = Engine(torch.device(model.device), precision=resolve_precision(job.config.precision, torch.device(model.device)))
+    engine = Engine(
+        torch.device(model.device), precision=resolve_precision(job.config.precision, torch.device(model.device))
+    )
     with tempfile.TemporaryDirectory(prefix="bodh-scratch-") as folder:
         trained, _ = run_training(engine, job, Path(folder))
-    return fresh.with_network(trained.keep(), task=job.data.task, class_names=store.class_names).predict_rows(store, test_positions)  # type: ignore[operator]
+    told = {"task": job.data.task, "class_names": tuple(store.class_names), "best_block": None}
+    network = cast("Objective", trained).keep().eval()
+    twin = replace(fresh, network=network, manifest=fresh.manifest.model_copy(update=told))
+    return twin.predict_rows(store, test_positions)

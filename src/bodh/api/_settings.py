@@ -89,7 +89,9 @@ def default_length(records: int, *, smallest: int, given: dict[str, Any]) -> dic
         DataError: too few records for any batch.
     """
     if records < max(8, 2 * smallest):
-        raise DataError(f"{records} usable training records are too few to learn from; at least {max(8, 2 * smallest)} are needed")
+        raise DataError(
+            f"{records} usable training records are too few to learn from; at least {max(8, 2 * smallest)} are needed"
+        )
     batch = min(256, 2 ** int(math.log2(records / 4)) if records >= 16 else records)
     chosen: dict[str, Any] = {}
     if "batch" not in given:

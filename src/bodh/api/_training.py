@@ -55,7 +55,9 @@ def open_data(data: Any, config: DataConfig) -> Source:
     return open_source(data, input=config.input, label=config.label, modality=config.modality)
 
 
-def prepare_data(source: Source, modality_config: Config | None, config: DataConfig, *, modality: Modality | None = None) -> Data:
+def prepare_data(
+    source: Source, modality_config: Config | None, config: DataConfig, *, modality: Modality | None = None
+) -> Data:
     """Fit the modality (unless a model brings its own), decode into the store, and tell which records train.
 
     Where a labelled source has no test part, the fifth that `evaluate` will set aside is left out here too.
@@ -118,8 +120,8 @@ class Job:
     data: Data
     positions: np.ndarray
     """[n] records to train on"""
-    network: nn.Module
-    """the backbone to start from"""
+    network: Any
+    """the backbone to start from: an nn.Module and a contracts.Backbone"""
     device: str
     out: str | Path | None
     resume: bool
@@ -133,7 +135,9 @@ class Job:
         return cast("TrainConfig", self.sections[""])
 
 
-def resolve_job(settings: Mapping[str, Any], objective: str, modality: str, length: Mapping[str, Any]) -> dict[str, Config]:
+def resolve_job(
+    settings: Mapping[str, Any], objective: str, modality: str, length: Mapping[str, Any]
+) -> dict[str, Config]:
     """Return every section of a training's settings; all mistakes are told at once.
 
     Args:
@@ -143,6 +147,7 @@ def resolve_job(settings: Mapping[str, Any], objective: str, modality: str, leng
         length: chosen batch and epochs; between the two.
     """
     from bodh.config.resolve import resolve
+    from bodh.model.loaded import config_class
     from bodh.train.config import TrainConfig
 
     module = _catalog.get("objectives", objective)
@@ -178,7 +183,12 @@ def execute(job: Job) -> Path:
         run = Path(engine.same(str(_run.open_run(job.out, name=name, resume=job.resume)) if engine.leads else ""))
         spec = cast("Any", job.network).spec
         arguments = {"objective": job.objective, "backbone": spec.name, "network": dict(spec.arguments), **job.notes}
-        identity = {"verb": job.verb, "arguments": arguments, "sections": job.sections, "fingerprint": job.data.store.fingerprint}
+        identity = {
+            "verb": job.verb,
+            "arguments": arguments,
+            "sections": job.sections,
+            "fingerprint": job.data.store.fingerprint,
+        }
         if job.resume:
             _run.check_plan(run, **identity)
             if (run / "model" / "model.json").is_file():
@@ -191,7 +201,8 @@ def execute(job: Job) -> Path:
         trained, outcome = run_training(engine, job, run)
         if engine.leads:
             provenance = {
-                "verb": job.verb, "objective": {"name": job.objective, "config": job.sections["objective"].model_dump(mode="json")},
+                "verb": job.verb,
+                "objective": {"name": job.objective, "config": job.sections["objective"].model_dump(mode="json")},
                 "seed": job.config.seed, "steps": outcome.steps, "epochs": outcome.epochs, "seconds": outcome.seconds,
                 "settings": job.config.model_dump(mode="json"), "choice": outcome.choice, "notes": job.notes,
             }  # fmt: skip

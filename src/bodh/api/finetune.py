@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from bodh.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from torch import nn
 
-    from bodh.api._training import Data
+    from bodh.api._settings import DataConfig
+    from bodh.api._training import Data, Job
     from bodh.api.load import Model
     from bodh.model.loaded import LoadedModel
 
@@ -95,13 +96,10 @@ def finetune(
     source = _training.open_data(data, _training.early_data_config(settings))
     first = _training.resolve_job(settings, "classify", source.modality, {})
     modality = None if begin is None else begin.modality
-    ready = _training.prepare_data(source, first["modality"], first["data"], modality=modality)
+    ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     positions = _labelled(ready, given["labels_per_class"], given["seed"])
     length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings)
-    if begin is None:
-        network = _settings.fresh(start, ready.modality, own, given["seed"])
-    else:
-        network = begin.network["backbone"]
+    network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
     job = _training.Job(
         verb="finetune",
         objective="classify",
@@ -121,24 +119,26 @@ def finetune(
         },
     )
     if begin is not None and frozen:
-        return load(_fit_head(job, begin))
+        return load(_fit_head(job, getattr(start, "folder", start)))
     return load(_training.execute(job))
 
 
 def _starting_model(start: Any) -> LoadedModel | None:
     """Return the model to start from, or None where `start` names a backbone."""
-    from bodh.api.load import load
+    from bodh.model.loaded import load_model
 
     if isinstance(start, str) and not Path(start).exists() and "/" not in start:
         return None
-    return load(start).loaded(device="cpu")
+    return load_model(getattr(start, "folder", start))
 
 
 def _frozen(freeze: str, begin: LoadedModel | None) -> bool:
     if freeze not in FREEZES:
         raise ConfigError(f"freeze: {freeze!r} is not one of: {', '.join(FREEZES)}")
     if freeze == "backbone" and begin is None:
-        raise ConfigError("freeze: 'backbone' with a bare backbone would fit a head on random features; type --freeze none")
+        raise ConfigError(
+            "freeze: 'backbone' with a bare backbone would fit a head on random features; type --freeze none"
+        )
     return begin is not None and freeze != "none"
 
 
@@ -153,7 +153,8 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
     targets = data.store.targets
     if targets is None:
         raise DataError(
-            f"{data.source.name} has no labels; put every class into a folder of its own, or name the column with data.label=NAME"
+            f"{data.source.name} has no labels; put every class into a folder of its own, "
+            "or name the column with data.label=NAME"
         )
     chosen = targets[data.train]
     usable = np.flatnonzero(chosen >= 0) if chosen.ndim == 1 else np.arange(len(chosen))
@@ -166,15 +167,16 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
     return np.asarray(data.train[usable])
 
 
-def _fit_head(job: _training.Job, begin: LoadedModel) -> Path:  # type: ignore[name-defined]  # noqa: F821
+def _fit_head(job: Job, start: str | Path) -> Path:
     """Fit a linear head on features that are computed once; save model and report, return the run folder."""
     from bodh.api import _run, _training
     from bodh.evaluation import logistic
     from bodh.heads.linear import build as linear
+    from bodh.model.loaded import load_model
     from bodh.train.engine import resolve_device
 
     store, positions = job.data.store, job.positions
-    begin = begin.to(resolve_device(job.device))
+    begin = load_model(start, resolve_device(job.device))
     name = f"{job.data.source.name}-finetune"
     run = _run.open_run(job.out, name=name, resume=False) if not job.resume else Path(str(job.out))
     features = begin.features(store, positions)
@@ -187,9 +189,7 @@ def _fit_head(job: _training.Job, begin: LoadedModel) -> Path:  # type: ignore[n
     network = begin.network
     network["head"] = head
     logger.info("fitted a linear head on %d records in %.1f s", len(positions), time.monotonic() - job.started)
-    _run.record_plan(
-        run, verb="finetune", arguments=job.notes, sections=job.sections, fingerprint=store.fingerprint
-    )
+    _run.record_plan(run, verb="finetune", arguments=job.notes, sections=job.sections, fingerprint=store.fingerprint)
     provenance = {
         "verb": "finetune", "objective": {"name": "linear head", "config": {"l2": fitted.l2}}, "seed": job.config.seed,
         "notes": job.notes, "pretrained": begin.manifest.provenance, "seconds": time.monotonic() - job.started,

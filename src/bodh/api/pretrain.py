@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _catalog
 
 if TYPE_CHECKING:
+    from bodh.api._settings import DataConfig
     from bodh.api.load import Model
 
 
@@ -64,6 +65,7 @@ def pretrain(
     from bodh.api import _run, _settings, _training
     from bodh.api.load import load
     from bodh.config.files import overlay
+    from bodh.model.loaded import load_model
     from bodh.train.engine import resolve_device
 
     started = time.monotonic()
@@ -79,17 +81,19 @@ def pretrain(
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
-    begin = None if start is None else load(start).loaded(device="cpu")
+    begin = None if start is None else load_model(getattr(start, "folder", start))
     source = _training.open_data(data, _training.early_data_config(settings))
     choice = _settings.choose(source, objective=given["objective"], backbone=given["backbone"], device=where)
     # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
     first = _training.resolve_job(settings, choice.objective, source.modality, {})
     modality = None if begin is None else begin.modality
-    ready = _training.prepare_data(source, first["modality"], first["data"], modality=modality)
+    ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     module = _catalog.get("objectives", choice.objective)
     length = _settings.default_length(len(ready.train), smallest=module.NEEDS.smallest_batch, given=settings)
     reasons = [f"{key} {value:g}: suits {len(ready.train):,} records" for key, value in length.items()]
-    network = begin.network["backbone"] if begin else _settings.fresh(choice.backbone, ready.modality, own, given["seed"])
+    network = (
+        begin.network["backbone"] if begin else _settings.fresh(choice.backbone, ready.modality, own, given["seed"])
+    )
     job = _training.Job(
         verb="pretrain",
         objective=choice.objective,

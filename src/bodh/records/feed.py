@@ -84,7 +84,9 @@ class Feed:
         number = step * self.accumulate + part
         index, rows = self._take(number)
         lap("data")
-        views = self.modality.views(rows, self.spec, derive_seed("views", self.seed, number), self.shard, self.place.device)
+        views = self.modality.views(
+            rows, self.spec, derive_seed("views", self.seed, number), self.shard, self.place.device
+        )
         targets = self._targets(index)
         lap("views")
         return Batch(

@@ -1,7 +1,7 @@
 """Checkpoints: complete, atomic, verified; a damaged one falls back to the one before.
 
-    checkpoints/step-00000120/  state.pt       tensors and numbers only, loaded with weights_only=True
-                                MANIFEST.json  size and sha256 of state.pt, written last
+checkpoints/step-00000120/  state.pt       tensors and numbers only, loaded with weights_only=True
+                            MANIFEST.json  size and sha256 of state.pt, written last
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ class TrainConfig(Config):
     monitor_records: int = Field(512, ge=0, description="records the label-free scores are computed on; 0: none")
     checkpoint_minutes: float = Field(5.0, ge=0, description="longest time between two checkpoints; 0: every step")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints that stay on the disk")
-    not_finite: int = Field(10, ge=1, description="skipped steps in a row (loss or gradient not finite) that stop the run")
+    not_finite: int = Field(
+        10, ge=1, description="skipped steps in a row (loss or gradient not finite) that stop the run"
+    )
     progress: Literal["auto", "bar", "plain", "none"] = Field(
         "auto", description="a live bar on a terminal, plain lines elsewhere"
     )

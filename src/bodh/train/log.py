@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from bodh.contracts import Json
 
@@ -18,9 +18,15 @@ logger = logging.getLogger("bodh")
 
 
 class JsonLog:
-    """Appends one JSON object a line; a resumed run first drops what was logged after its checkpoint."""
+    """Appends one JSON object a line; a resumed run first drops what was logged after its checkpoint.
 
-    def __init__(self, path: Path, *, resumed_at: int) -> None:
+    Without a path it keeps quiet: processes of a run that do not write.
+    """
+
+    def __init__(self, path: Path | None, *, resumed_at: int) -> None:
+        self._file: TextIO | None = None
+        if path is None:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             kept = [line for line in read(path) if line.get("step", 0) <= resumed_at]
@@ -31,12 +37,18 @@ class JsonLog:
 
     def write(self, record: Json) -> None:
         """Append one record and flush, so that a killed run leaves whole lines."""
-        self._file.write(_line(record))
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(_line(record))
+            self._file.flush()
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def read(path: Path) -> list[Json]:
@@ -52,7 +64,9 @@ def read(path: Path) -> list[Json]:
 
 def _line(record: Json) -> str:
     # JSON has no NaN: readers in other languages would stop at it
-    clean = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
+    clean = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
+    }
     return json.dumps(clean, ensure_ascii=False) + "\n"
 
 
@@ -77,7 +91,9 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from bodh.contracts import Json, Objective, derive_seed
+from bodh.contracts import Json, Objective
 from bodh.contracts import Progress as Where
 from bodh.errors import Diverged, Interrupted
 from bodh.records.feed import Feed
@@ -132,7 +132,7 @@ def train(training: Training, *, run: Path, monitor: Monitor | None, title: str)
     elif training.plan.seconds is not None:
         training.plan.steps = _plan_steps(training)
     every = _monitor_interval(training)
-    log = JsonLog(run / "log.jsonl", resumed_at=training.step) if engine.leads else None
+    log = JsonLog(run / "log.jsonl" if engine.leads else None, resumed_at=training.step)
     bar = Progress(
         config.progress if engine.leads else "none", title=title, steps=training.plan.steps, start=training.step
     )
@@ -140,16 +140,15 @@ def train(training: Training, *, run: Path, monitor: Monitor | None, title: str)
     logged_at = training.step
     training.objective.train()
     training.clock = Clock()
-    with signals.watch() as stop, bar:
+    with signals.watch() as stop, log, bar, closing(training.feed):
         while training.step < training.plan.steps:
             figures = _one_step(training)
             training.step += 1
             now = time.monotonic()
             if training.step % config.log_every == 0 or training.step == training.plan.steps:
                 record = _step_record(training, figures, (training.step - logged_at) / max(now - last_logged, 1e-9))
-                if log is not None:
-                    log.write(record)
-                    bar.update(record)
+                log.write(record)
+                bar.update(record)
                 pace = engine.share((now - last_logged) / (training.step - logged_at))
                 if training.plan.revise(training.step, engine.share(training.elapsed()), pace):
                     logger.debug("pace %.3f s a step: %d steps planned", pace, training.plan.steps)
@@ -165,12 +164,13 @@ def train(training: Training, *, run: Path, monitor: Monitor | None, title: str)
                 training.clock.lap("other")
             if stopping and not ended:
                 number = stop.number or 15
-                raise Interrupted(number, f"stopped at step {training.step}; the run is saved, type the same line with --resume")
-    choice = training.choice.settle(training.step, training.methods.keep())
-    if log is not None:
-        log.write({"kind": "event", "event": "end", "step": training.step, "choice": choice, "seconds": training.elapsed()})
-        log.close()
-    training.feed.close()
+                raise Interrupted(
+                    number, f"stopped at step {training.step}; the run is saved, type the same line with --resume"
+                )
+        choice = training.choice.settle(training.step, training.methods.keep())
+        log.write(
+            {"kind": "event", "event": "end", "step": training.step, "choice": choice, "seconds": training.elapsed()}
+        )
     epochs = training.step / training.feed.steps_per_epoch
     return Outcome(training.step, epochs, training.elapsed(), training.skipped, training.scores, choice)
 
@@ -243,15 +243,14 @@ def _step_record(training: Training, figures: dict[str, Tensor], steps_per_secon
     }
 
 
-def _look(training: Training, monitor: Monitor, log: JsonLog | None, bar: Progress) -> None:
+def _look(training: Training, monitor: Monitor, log: JsonLog, bar: Progress) -> None:
     """Score the backbone without labels; say a collapse at once."""
     if training.engine.leads:
         scores = monitor.score(training.backbone)
         training.scores = scores
         training.choice.see(training.step, scores, training.methods.keep())
         record = {"kind": "monitor", "step": training.step, **scores}
-        if log is not None:
-            log.write(record)
+        log.write(record)
         bar.score(record)
         if scores["collapsed"]:
             logger.warning(
@@ -294,6 +293,7 @@ def _plan_steps(training: Training) -> int:
     pace = training.engine.share(min(seconds[1:]))  # the first one warms up
     left = (training.plan.seconds or 0.0) - training.elapsed()
     steps = max(1, int(left / pace))
-    logger.info("%.0f steps a minute: %d steps planned (%.1f epochs)", 60 / pace, steps, steps / training.feed.steps_per_epoch)
+    logger.info(
+        "%.0f steps a minute: %d steps planned (%.1f epochs)", 60 / pace, steps, steps / training.feed.steps_per_epoch
+    )
     return int(training.engine.share(steps))
-

@@ -34,7 +34,14 @@ class Monitor:
     """
 
     def __init__(
-        self, store: RecordStore, positions: np.ndarray, modality: Modality, *, records: int, seed: int, device: torch.device
+        self,
+        store: RecordStore,
+        positions: np.ndarray,
+        modality: Modality,
+        *,
+        records: int,
+        seed: int,
+        device: torch.device,
     ) -> None:
         draw = np.random.default_rng(derive_seed("monitor", seed))
         chosen = draw.choice(positions, size=min(records, len(positions)), replace=False)
@@ -58,14 +65,14 @@ class Monitor:
             "std": std,
             "alignment": alignment(first, second),
             "uniformity": uniformity(first),
-            "collapsed": collapsed(std=std, rank=rank, dim=first.shape[1]),
+            "collapsed": collapsed(std=std, rank=rank),
         }
 
     def _features(self, backbone: nn.Module, view: int, count: int) -> Tensor:
         seed = derive_seed("monitor-view", self._seed, view)
         shard = Shard(0, count, count)
         (images,) = self._modality.views(self._rows[:count], (View("strong"),), seed, shard, self._device)
-        parts = [backbone(part).float() for part in images.split(256)]
+        parts = [backbone(part).float() for part in torch.split(images, 256)]
         return torch.cat(parts)
 
 

@@ -32,7 +32,7 @@ def build_optimiser(objective: nn.Module, config: TrainConfig) -> torch.optim.Op
     if config.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=True)
     timm()
-    from timm.optim import Lars
+    from timm.optim.lars import Lars
 
     optimiser: torch.optim.Optimizer = Lars(groups, lr=rate, momentum=config.momentum)
     return optimiser

@@ -1,0 +1,118 @@
+"""The report of a run: what was learned from the log alone, before any label is looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bodh.contracts import Json
+
+if TYPE_CHECKING:
+    from bodh.api._training import Job
+    from bodh.report.blocks import Block, Headline, Lines
+
+SCORES = {
+    "rankme": "RankMe (effective rank)",
+    "lidar": "LiDAR",
+    "alpha_req": "α-ReQ",
+    "std": "feature deviation",
+    "alignment": "alignment",
+    "uniformity": "uniformity",
+}
+
+
+def write_report(run: Path, job: Job) -> None:
+    """Write `report.html` of a finished run from its log and settings."""
+    from bodh.report.blocks import Facts, Report
+    from bodh.report.render import write
+    from bodh.train.log import read
+
+    records = read(run / "log.jsonl") if (run / "log.jsonl").exists() else []
+    spec = job.network.spec
+    parameters = sum(parameter.numel() for parameter in job.network.parameters())
+    what = {
+        "data": f"{job.data.source.name}: {len(job.positions):,} records to learn from",
+        "objective": job.objective,
+        "backbone": f"{spec.name} {dict(spec.arguments)}, {parameters:,} parameters",
+        "device": job.device,
+        "seed": str(job.config.seed),
+        "data fingerprint": job.data.store.fingerprint,
+    }
+    settings = {
+        f"{section}.{key}" if section else key: str(value)
+        for section, config in job.sections.items()
+        for key, value in config.model_dump(mode="json").items()
+        if value is not None
+    }
+    report = Report(
+        title=f"{job.verb} · {job.data.source.name}",
+        subtitle=f"{job.objective} · {spec.name}",
+        headline=headline(records, job.verb),
+        blocks=[*curves(records), Facts("What was trained", what), Facts("Settings", settings)],
+    )
+    write(report, run / "report.html")
+
+
+def headline(records: list[Json], verb: str) -> Headline:
+    """Return what the log says about the run: trained, or collapsed; never more than that."""
+    from bodh.report.blocks import Headline
+
+    steps = [record for record in records if record["kind"] == "step"]
+    looks = [record for record in records if record["kind"] == "monitor"]
+    if looks and looks[-1]["collapsed"]:
+        return Headline(
+            "Collapsed", "bad", "All records look alike to this model; its features are of little use.",
+            [f"feature deviation {looks[-1]['std']:.4f}, effective rank {looks[-1]['rankme']:.1f}"],
+        )  # fmt: skip
+    evidence = []
+    if steps:
+        first, last = steps[0], steps[-1]
+        evidence.append(
+            f"loss {first['loss']:.3f} → {last['loss']:.3f} in {last['step']:,} steps, "
+            f"{last['seconds'] / 60:.1f} minutes"
+        )
+    if looks:
+        evidence.append(f"effective rank {looks[0]['rankme']:.0f} → {looks[-1]['rankme']:.0f}, no collapse")
+    sentence = {
+        "pretrain": "The run ended as planned. Whether it helped is for labels to say: type bodh evaluate.",
+        "finetune": "The run ended as planned. How good it is on data it has not seen: type bodh evaluate.",
+    }[verb]
+    return Headline("Trained", "neutral", sentence, evidence)
+
+
+def curves(records: list[Json]) -> list[Block]:
+    """Return the charts of a log: loss, label-free scores, pace and where the time went."""
+    from bodh.report.blocks import Lines, Series
+
+    steps = [record for record in records if record["kind"] == "step" and record["loss"] is not None]
+    looks = [record for record in records if record["kind"] == "monitor"]
+    blocks: list[Block] = []
+    if len(steps) > 1:
+        at = [record["step"] for record in steps]
+        blocks.append(Lines("Loss", "step", "loss", [Series("loss", at, [record["loss"] for record in steps])]))
+        shares = [
+            Series(phase, at, [record[f"share_{phase}"] for record in steps])
+            for phase in ("network", "views", "data", "other")
+        ]
+        blocks.append(Lines("Where the time goes", "step", "share of the time", shares, note=bound_note(steps)))
+    if len(looks) > 1:
+        blocks.extend(_score_chart(looks, name, title) for name, title in SCORES.items())
+    return blocks
+
+
+def _score_chart(looks: list[Json], name: str, title: str) -> Lines:
+    from bodh.report.blocks import Lines, Series
+
+    known = [look for look in looks if look[name] is not None]
+    return Lines(
+        title, "step", title, [Series(title, [look["step"] for look in known], [look[name] for look in known])]
+    )
+
+
+def bound_note(steps: list[Json]) -> str:
+    """Return a sentence on what limits the pace."""
+    share = sum(record["share_network"] for record in steps) / len(steps)
+    if share >= 0.9:
+        return f"The network itself takes {share:.0%} of the time: nothing else to gain."
+    worst = max(("views", "data", "other"), key=lambda phase: sum(record[f"share_{phase}"] for record in steps))
+    return f"The network itself takes only {share:.0%} of the time; {worst} limits the pace."
