@@ -23,6 +23,12 @@ LARGEST_MANIFEST = 16 * 2**20
 LARGEST_NUMBER = 2**24
 """Network arguments above this are refused: no width, depth or size of ours is near it."""
 
+FETCHING = frozenset(
+    "cache_dir checkpoint_path pretrained pretrained_cfg pretrained_cfg_overlay pretrained_strict weights "
+    "weights_backbone".split()
+)
+"""Arguments with which the libraries behind backbones read files or the network; a model folder may not name them."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9._-]{0,128}")
@@ -64,6 +70,8 @@ class NetworkEntry(Config):
     @field_validator("arguments")
     @classmethod
     def _leaves_are_plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if fetching := sorted(FETCHING & value.keys()):
+            raise ValueError(f"{fetching[0]!r} would fetch or read other weights; it is not allowed")
         for leaf in _leaves(value):
             if isinstance(leaf, str) and not _WORD.fullmatch(leaf):
                 raise ValueError(f"{leaf!r} is not a plain name; paths and addresses are not allowed")

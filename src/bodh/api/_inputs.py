@@ -1,0 +1,170 @@
+"""Whatever a person has in hand becomes standardised rows: paths, bytes, PIL images, arrays, whole folders.
+
+Records stream through in batches, so a folder of a million images takes no more memory than one of a hundred.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from bodh.contracts import Json, Modality, RecordStore
+from bodh.errors import BadRecord, DataError
+
+BATCH = 64
+DATA_SUFFIXES = {".parquet", ".npy", ".npz", ".gz"}
+"""Files that hold many records; any other file is taken for one record."""
+
+Reader = tuple[str, Callable[[], Any]]
+"""(id, what returns the raw record: bytes or an array)"""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One batch of inputs: standardised rows of those that could be read, and the reason for the others."""
+
+    ids: list[str]
+    rows: np.ndarray | None
+    """[m …] in the order of `ids` without `broken`; None where all are broken"""
+    broken: dict[str, str]
+
+
+def open_records(modality: Modality, data: Any, settings: Json) -> RecordStore:
+    """Open DATA for a model: decoded records in its own form.
+
+    Args:
+        modality: of the model.
+        data: whatever `records.open` takes.
+        settings: `data.*`, as on the command line.
+
+    Raises:
+        ConfigError: a setting is unknown.
+        DataError: nothing is there, or it is of another modality.
+    """
+    from bodh.api._settings import DataConfig
+    from bodh.api._training import open_data
+    from bodh.config.resolve import resolve
+    from bodh.records.store import open_store
+
+    config = cast("DataConfig", resolve(settings, {"data": DataConfig})["data"])
+    source = open_data(data, config)
+    if source.modality != modality.name:
+        raise DataError(
+            f"the model takes {modality.name} records, but {source.name} holds {source.modality} records; "
+            f"say data.modality={modality.name} if they are meant as such"
+        )
+    budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
+    store: RecordStore = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
+    return store
+
+
+def read_rows(modality: Modality, inputs: Any, *, batch: int = BATCH) -> Iterator[Rows]:
+    """Yield `inputs` as batches of standardised rows, in order.
+
+    Args:
+        modality: decodes and standardises.
+        inputs: a path, bytes, a PIL image, an array (image: `[h w]`, `[h w c]`, `[n h w c]`; vector: `[d]`, `[n d]`),
+            or a sequence of these. A folder or a data file stands for all its records.
+        batch: records at a time.
+
+    Raises:
+        DataError: a path is not there, or nothing can be made of an input.
+    """
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="bodh-decode") as pool:
+        readers = iter(_readers(modality, inputs))
+        while chunk := list(itertools.islice(readers, batch)):
+            results = list(pool.map(lambda reader: _decode(modality, reader[1]), chunk))
+            ids = [name for name, _ in chunk]
+            broken = {name: result for name, result in zip(ids, results, strict=True) if isinstance(result, str)}
+            good = [result for result in results if not isinstance(result, str)]
+            yield Rows(ids, modality.standardise(good) if good else None, broken)
+
+
+def _decode(modality: Modality, read: Callable[[], Any]) -> np.ndarray | str:
+    """Return the decoded record, or the reason why there is none."""
+    try:
+        return modality.decode(read())
+    except BadRecord as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+
+
+def _readers(modality: Modality, inputs: Any) -> Iterator[Reader]:
+    counter = itertools.count()
+    for item in _items(inputs):
+        if isinstance(item, str | os.PathLike):
+            yield from _path_readers(modality, os.fspath(item))
+        else:
+            for raw in _raw(modality, item):
+                yield f"input:{next(counter)}", lambda raw=raw: raw  # type: ignore[misc]
+
+
+def _items(inputs: Any) -> Sequence[Any]:
+    if isinstance(inputs, list | tuple):
+        if not inputs:
+            raise DataError("no input was given; give at least one path, image or array")
+        return inputs
+    return [inputs]
+
+
+def _path_readers(modality: Modality, text: str) -> Iterator[Reader]:
+    """Yield one reader for a file that is one record, or one for every record of a folder, data file or data set."""
+    path = Path(text)
+    if path.is_file() and path.suffix.lower() not in DATA_SUFFIXES:
+        yield text, path.read_bytes
+        return
+    from bodh.records.open import open_source
+
+    source = open_source(text, modality=modality.name)
+    for index, name in enumerate(source.ids):
+        yield name, lambda index=index: source.read(index)  # type: ignore[misc]
+
+
+def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
+    """Return the raw records in something that lies in memory."""
+    if isinstance(item, bytes | bytearray | memoryview):
+        return [bytes(item)]
+    if hasattr(item, "getbands"):  # a PIL image; as PNG it takes the way of every other image
+        from PIL import ImageOps
+
+        buffer = io.BytesIO()
+        ImageOps.exif_transpose(item).save(buffer, format="PNG")
+        return [buffer.getvalue()]
+    if not hasattr(item, "__array__"):
+        raise DataError(
+            f"an input of type {type(item).__name__} cannot be read; allowed are paths, bytes, PIL images and arrays"
+        )
+    array = np.asarray(item)
+    single = 1 if modality.name == "vector" else 3
+    if modality.name == "image" and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] > 4)):
+        array = array[..., None]  # grey without an axis for its one channel
+        single = array.ndim if array.ndim == 3 else 3
+    if array.ndim == single:
+        return [array]
+    if array.ndim == single + 1:
+        return list(array)
+    raise DataError(
+        f"an array of shape {array.shape} is no {modality.name} record and no batch of them; "
+        f"allowed are {'[d] and [n d]' if single == 1 else '[h w], [h w c] and [n h w c]'}"
+    )
+
+
+def insist(rows: Rows) -> np.ndarray:
+    """Return the rows of a batch in which nothing may be broken.
+
+    Raises:
+        BadRecord: the first record that could not be read.
+    """
+    if rows.broken or rows.rows is None:
+        name, reason = next(iter(rows.broken.items()))
+        raise BadRecord(f"{name}: {reason}")
+    return rows.rows
