@@ -1,0 +1,74 @@
+"""Every backbone of the catalog keeps the contract, on the sizes and channels that people have."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bodh import _catalog
+from bodh.testing import backbones as conformance
+
+MEMBERS = {
+    "timm": ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "efficientnet_b0", "swin_tiny_patch4_window7_224"),
+    "torchvision": ("resnet18", "mobilenet_v3_small", "squeezenet1_1", "swin_t"),
+}
+SHAPES = [(3, 32, 32), (1, 8, 8), (3, 48, 48), (1, 32, 48), (3, 96, 96)]
+
+
+def _cases():
+    for family in _catalog.names("backbones"):
+        members = MEMBERS.get(family, ("",))
+        for member in members:
+            shapes = [*SHAPES, (12,)] if family == "mlp" else SHAPES if member == "" else [SHAPES[0]]
+            for shape in shapes:
+                yield pytest.param(family, member, shape, id=f"{family}-{member}-{'x'.join(map(str, shape))}")
+
+
+@pytest.mark.parametrize(("family", "member", "shape"), list(_cases()))
+def test_keeps_the_contract(family, member, shape):
+    arguments = {"model": member} if member else {}
+    conformance.check_backbone(_catalog.get("backbones", family), shape=shape, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("member", "shape"),
+    [
+        ("resnet18", (1, 8, 8)),
+        ("resnet18", (3, 96, 96)),
+        ("vit_tiny_patch16_224", (1, 28, 28)),
+        ("vit_tiny_patch16_224", (3, 48, 48)),
+        ("vit_tiny_patch16_224", (3, 96, 96)),
+        ("convnext_atto", (4, 64, 64)),
+    ],
+)
+def test_timm_takes_any_size_and_channels(member, shape):
+    backbone = conformance.build_seeded(_catalog.get("backbones", "timm"), shape=shape, model=member)
+    conformance.check_shapes(backbone, shape)
+    conformance.check_blocks_hold_all(backbone, shape)
+
+
+def test_the_suite_sees_every_family():
+    assert {case.values[0] for case in _cases()} == set(_catalog.names("backbones"))
+
+
+class _Broken(torch.nn.Module):
+    """Normalises over the batch in evaluation too."""
+
+    dim = 3
+    block_names = ("all",)
+
+    def forward(self, x):
+        return x.mean((2, 3)) - x.mean((0, 2, 3))
+
+    def features(self, x):
+        from bodh.contracts import Features
+
+        return Features(self(x), None, None)
+
+    def blocks(self, x):
+        return {"all": self(x)}
+
+
+def test_a_breach_is_told():
+    with pytest.raises(conformance.ContractError, match="a batch of one"):
+        conformance.check_rows_are_independent(_Broken(), (3, 8, 8))
