@@ -30,7 +30,7 @@ def check_out(out: str | Path | None, *, resume: bool) -> None:
         if not (folder / "plan.json").is_file():
             raise OutputError(f"there is no run to resume in {folder}; leave --resume out to start one")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or _has_content(folder)):
         raise OutputError(f"{folder} exists already; choose another --out, or type --resume to continue that run")
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
@@ -54,10 +54,10 @@ def open_run(out: str | Path | None, *, name: str, resume: bool) -> Path:
 
 def record_plan(run: Path, *, verb: str, arguments: Json, sections: Mapping[str, Config], fingerprint: str) -> None:
     """Write config.toml and plan.json, from which `check_plan` tells whether a resumed run is the same run."""
-    (run / "config.toml").write_text(dump_toml(sections, arguments), encoding="utf-8")
-    draft = run / ".plan.json"
+    draft = run / ".plan.json"  # first, and whole or not at all: from now on the run can be resumed
     draft.write_text(json.dumps(_plan(verb, arguments, sections, fingerprint), ensure_ascii=False), encoding="utf-8")
     draft.replace(run / "plan.json")
+    (run / "config.toml").write_text(dump_toml(sections, arguments), encoding="utf-8")
 
 
 def check_plan(run: Path, *, verb: str, arguments: Json, sections: Mapping[str, Config], fingerprint: str) -> None:
@@ -78,6 +78,11 @@ def check_plan(run: Path, *, verb: str, arguments: Json, sections: Mapping[str, 
         raise ConfigError(
             f"{run} was started with other settings: {'; '.join(different)}; resume it with its own, or start a new run"
         )
+
+
+def _has_content(folder: Path) -> bool:
+    """Return True where `folder` holds more than the draft of a run that was killed before it began."""
+    return any(path.name != ".plan.json" for path in folder.iterdir())
 
 
 def _plan(verb: str, arguments: Json, sections: Mapping[str, Config], fingerprint: str) -> Json:
