@@ -134,6 +134,10 @@ class Modality(Protocol):
         """Return one record in stored form (image: uint8 `[h w c]`, aspect kept). Raises BadRecord with the reason."""
         ...
 
+    def store_key(self) -> str:
+        """Return a text that is equal where `decode` gives equal results: decoded records are shared by it."""
+        ...
+
     def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Return stored records as one array of the model's input shape (image: uint8 `[n s s c]`). No torch."""
         ...

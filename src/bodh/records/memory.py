@@ -25,9 +25,6 @@ class MemoryStore:
         skipped: (id, reason) of what was left out.
     """
 
-    folder: Path | None = None
-    """Nothing on disk."""
-
     def __init__(
         self,
         array: np.ndarray | list[np.ndarray],
@@ -51,23 +48,13 @@ class MemoryStore:
         self.targets = targets
         self.class_names = class_names
         self.skipped = list(skipped)
-        self._fingerprint = fingerprint
+        self.folder: Path | None = None
+        self.fingerprint = _digest(array) if fingerprint is None else fingerprint
         for what, length in (("ids", len(self.ids)), ("splits", len(self.splits))):
             if length != n:
                 raise ValueError(f"{length} {what} for {n} records")
         if targets is not None and len(targets) != n:
             raise ValueError(f"{len(targets)} targets for {n} records")
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of the records' bytes, computed when first asked for."""
-        if self._fingerprint is None:
-            digest = hashlib.blake2b(digest_size=16)
-            for row in self._rows:
-                digest.update(repr((row.shape, str(row.dtype))).encode())
-                digest.update(np.ascontiguousarray(row).data)
-            self._fingerprint = digest.hexdigest()
-        return self._fingerprint
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -77,6 +64,14 @@ class MemoryStore:
         if isinstance(self._rows, np.ndarray):
             return gather(self._rows, index)
         return [self._rows[i] for i in np.asarray(index)]
+
+
+def _digest(rows: np.ndarray | list[np.ndarray]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        digest.update(repr((row.shape, str(row.dtype))).encode())
+        digest.update(np.ascontiguousarray(row).data)
+    return digest.hexdigest()
 
 
 def gather(array: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bodh import _catalog
 from bodh.contracts import Source
-from bodh.errors import DataError, UnknownName, suggestion
+from bodh.errors import DataError, suggestion
 
 ROOM = "records/sources"
 _NAMED = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9_]+):(?!//)")  # one letter is a Windows drive
@@ -64,7 +64,9 @@ def _location(data: Any) -> Any:
     if match and not os.path.lexists(text):
         schemes = {_catalog.get(ROOM, name).SCHEME for name in _schemed()}
         if match["scheme"] not in schemes:
-            raise UnknownName("kind of named data", match["scheme"], schemes)
+            hint = suggestion(match["scheme"], schemes)
+            known = ", ".join(f"{name}:NAME" for name in sorted(schemes))
+            raise DataError(f"no such file or folder, and no name that bodh knows: {text!r}{hint}; names are: {known}")
         return text
     path = Path(text).expanduser()
     try:
