@@ -116,3 +116,23 @@ def anything(payload: Mapping[str, Any], console: Console) -> None:
 def words(key: str) -> str:
     """Return a key as words: `labels_per_class` as "labels per class"."""
     return key.replace("_", " ")
+
+
+def parity(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print how an exported file compares with the model on real records."""
+    shown = [
+        [
+            row["capability"],
+            row["output"],
+            row["records"],
+            ", ".join(str(size) for size in row["batches"]),
+            f"{row['largest_difference']:.1e}",
+            f"{row['tolerance']:.0e}",
+            row["changed"],
+            "yes" if row["holds"] else "NO",
+        ]
+        for row in rows
+    ]
+    console.print()
+    columns = ["capability", "output", "records", "batches", "largest difference", "allowed", "changed", "holds"]
+    table(console, columns, shown)

@@ -1,8 +1,54 @@
-"""`bodh predict`: how its result looks."""
+"""`bodh predict`: how predictions look, on a terminal and in a pipe."""
 
 from __future__ import annotations
 
-from bodh.cli._command import Command
-from bodh.cli._tables import anything
+from typing import TYPE_CHECKING
 
-COMMAND = Command("predict", anything)
+from bodh.cli._command import Command
+from bodh.cli._tables import heading, paragraph, table
+from bodh.contracts import Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show(payload: Json, console: Console) -> None:
+    """Print one row an input: its class or classes with probability, or why it cannot be read."""
+    rows = [[record["id"], _said(record), _sure(record), _others(record)] for record in payload["records"]]
+    if rows:
+        console.print()
+        table(console, ["input", "class", "probability", "next"], rows)
+    if payload["out"]:
+        heading(console, f"{payload['count']} inputs, {payload['broken']} unreadable")
+        paragraph(console, payload["out"])
+
+
+def _said(record: Json) -> str:
+    if "error" in record:
+        return "unreadable"
+    if "classes" in record:
+        return ", ".join(record["classes"]) or "none"
+    return str(record["class"])
+
+
+def _sure(record: Json) -> str:
+    if "error" in record:
+        return ""
+    named = record["classes"] if "classes" in record else [record["class"]]
+    return ", ".join(f"{record['probabilities'].get(name, 0.0):.1%}" for name in named)
+
+
+def _others(record: Json) -> str:
+    if "error" in record:
+        return str(record["error"])
+    named = record["classes"] if "classes" in record else [record["class"]]
+    rest = [(name, p) for name, p in record["probabilities"].items() if name not in named]
+    return ", ".join(f"{name} {p:.1%}" for name, p in rest[:2])
+
+
+def lines(payload: Json) -> list[Json]:
+    """Return one object an input: what a program reads from a pipe."""
+    return list(payload["records"])
+
+
+COMMAND = Command("predict", show, lines)
