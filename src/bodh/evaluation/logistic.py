@@ -35,15 +35,16 @@ CHOOSE_ON = 10_000
 class Scale:
     """Shift and scale of features, fitted on training records: mean squared length becomes 1.
 
-    Each dimension gets unit deviation (`each=True`, learned features) or all share one scale (`each=False`, principal
-    components, whose order of size means something).
+    All dimensions share one scale (`each=False`): measured on digits, giving each its own unit deviation instead costs
+    up to 5 points with one label a class and gains nothing with twenty, for learned and for raw features alike; small
+    dimensions are mostly noise, and the penalty knows that only while they are small.
     """
 
     shift: np.ndarray
     factor: np.ndarray
 
     @classmethod
-    def fit(cls, features: np.ndarray, *, each: bool = True) -> Scale:
+    def fit(cls, features: np.ndarray, *, each: bool = False) -> Scale:
         """Fit on `features` [n d]; dimensions that hardly vary are not blown up."""
         shift = features.mean(axis=0, dtype=np.float64)
         deviation = features.std(axis=0, dtype=np.float64)

@@ -1,0 +1,207 @@
+"""What every protocol works with: the model, the data, its parts, and features that are computed once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bodh.contracts import Json, derive_seed
+from bodh.errors import DataError
+from bodh.evaluation import logistic
+from bodh.evaluation.config import EvaluationConfig
+from bodh.evaluation.features import RawInput, untrained_twin
+from bodh.evaluation.result import PRETRAINED
+from bodh.metrics.classification import record_scores
+from bodh.records.splits import label_budget, train_val_test
+
+if TYPE_CHECKING:
+    from bodh.contracts import RecordStore
+    from bodh.model.loaded import LoadedModel
+
+logger = logging.getLogger("bodh")
+
+SPLIT_SEED = 0
+"""Records are set aside as in training, whatever the seed: a test record was never trained on."""
+
+Scratch = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""(train positions, test positions, seed) -> probabilities [n_test k] of a network trained on those labels alone."""
+
+Part = Literal["train", "test"]
+
+
+class Context:
+    """One evaluation. Test records are used to measure and for nothing else.
+
+    Args:
+        model: what is evaluated.
+        store: decoded records.
+        config: settings.
+        scratch: trains the supervised baseline; None leaves that arm out.
+
+    Raises:
+        DataError: labels, but not of two classes at least, or none in one part.
+    """
+
+    def __init__(
+        self, model: LoadedModel, store: RecordStore, *, config: EvaluationConfig, scratch: Scratch | None = None
+    ) -> None:
+        self.model, self.store, self.config, self.scratch = model, store, config, scratch
+        self.class_names = tuple(store.class_names)
+        parts = train_val_test(store, SPLIT_SEED)
+        self.derived_test = "test" not in set(np.asarray(store.splits).tolist())
+        self.positions = {"train": self._usable(parts["train"]), "test": self._usable(parts["test"])}
+        self.notes: list[str] = []
+        if self.labelled:
+            self._check_classes()
+        full = len(self.positions["train"])
+        if full > config.records:
+            share = label_budget(self.targets("train"), fraction=config.records / full, seed=SPLIT_SEED)
+            self.positions["train"] = self.positions["train"][share]
+            self.notes.append(f"probes use {len(share):,} of {full:,} training records, drawn class by class")
+        self._features: dict[tuple[str, int, str, Part], np.ndarray] = {}
+        self._twins: dict[int, LoadedModel] = {}
+        self._probed: dict[tuple[str, int], np.ndarray] = {}
+        self._scales: dict[tuple[str, int], logistic.Scale] = {}
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the data has labels."""
+        return self.store.targets is not None and len(self.class_names) > 0
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def device(self) -> str:
+        """Where probes are fitted."""
+        return "cuda" if self.model.device.type == "cuda" else "cpu"
+
+    def targets(self, part: Part) -> np.ndarray:
+        """Return class indices [n], or [n k] for several labels, of the labelled records of `part`."""
+        if self.store.targets is None:
+            raise DataError(f"{self.store.name!r} has no labels")
+        targets: np.ndarray = np.asarray(self.store.targets)[self.positions[part]]
+        return targets
+
+    @cached_property
+    def metric(self) -> str:
+        """Name of the score that comparisons count; the mean over records of `scores`."""
+        if self.targets("train").ndim == 2:
+            return "ranking_precision"
+        if self.config.metric != "auto":
+            return self.config.metric
+        counts = np.bincount(self.targets("train"))
+        return "balanced_accuracy" if counts.max() > 3 * counts[counts > 0].min() else "accuracy"
+
+    def scores(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the score of every test record [n_test] for `probabilities` [n_test k]."""
+        return record_scores(probabilities, self.targets("test"), self.metric)
+
+    @cached_property
+    def arms(self) -> tuple[str, ...]:
+        """The pretrained model and the feature baselines that were asked for (scratch is no features)."""
+        return (PRETRAINED, *(arm for arm in self.config.arms if arm in ("untrained", "raw")))
+
+    def draws(self, arm: str) -> int:
+        """How many networks an arm has: one, or `seeds` untrained ones."""
+        return self.config.seeds if arm == "untrained" else 1
+
+    @cached_property
+    def saw_labels(self) -> str:
+        """How labels took part in training the backbone, in words; "" where they did not."""
+        return labels_in(self.model.manifest.provenance)
+
+    def network(self, arm: str, draw: int = 0) -> LoadedModel:
+        """Return the model itself, or untrained twin number `draw`."""
+        if arm == PRETRAINED:
+            return self.model
+        if draw not in self._twins:
+            seed = derive_seed("twin", self.config.seed, draw)
+            self._twins[draw] = untrained_twin(
+                self.model, self.store, self.positions["train"], seed=seed, batch=self.config.batch
+            )
+        return self._twins[draw]
+
+    def features(self, arm: str, part: Part, *, draw: int = 0) -> np.ndarray:
+        """Return features [n d] of the records of `part`, computed on first use and kept."""
+        draw %= self.draws(arm)
+        key = (arm, draw, "", part)
+        if key not in self._features:
+            positions, batch = self.positions[part], self.config.batch
+            if arm == "raw":
+                self._features[key] = self._raw(self.model, self.store, positions, batch=batch)
+            else:
+                self._features[key] = self.network(arm, draw).features(self.store, positions, batch=batch)
+        return self._features[key]
+
+    @cached_property
+    def _raw(self) -> RawInput:
+        return RawInput.fit(self.model, self.store, self.positions["train"], seed=self.config.seed)
+
+    def probe(self, arm: str, chosen: np.ndarray | None = None, *, draw: int = 0) -> np.ndarray:
+        """Return probabilities [n_test k] of the classifier fitted on features of labelled records `chosen`.
+
+        Args:
+            arm: whose features.
+            chosen: [m] indices into the training part; None: all of it (computed once).
+            draw: number of the label draw; picks the untrained network and seeds the folds.
+        """
+        key = (arm, draw % self.draws(arm))
+        if chosen is None and key in self._probed:
+            return self._probed[key]
+        train = self.features(arm, "train", draw=draw)
+        if key not in self._scales:  # fitted on all training records: unlabelled ones help here too
+            self._scales[key] = logistic.Scale.fit(train)
+        scale = self._scales[key]
+        index = np.arange(len(train)) if chosen is None else chosen
+        fitted = logistic.fit(
+            scale(train[index]),
+            self.targets("train")[index],
+            self.classes,
+            seed=derive_seed("probe", self.config.seed, draw),
+            device=self.device,
+        )
+        probabilities = fitted.probabilities(scale(self.features(arm, "test", draw=draw)))
+        if chosen is None:
+            self._probed[key] = probabilities
+        return probabilities
+
+    def _usable(self, positions: np.ndarray) -> np.ndarray:
+        """Return the positions that have a label; all of them where there are no labels at all."""
+        targets = self.store.targets
+        if targets is None or not len(self.class_names) or np.asarray(targets).ndim == 2:
+            return positions
+        usable: np.ndarray = positions[np.asarray(targets)[positions] >= 0]
+        return usable
+
+    def _check_classes(self) -> None:
+        for part in ("train", "test"):
+            if not len(self.positions[part]):
+                raise DataError(f"{self.store.name!r} has no labelled {part} records; nothing can be measured")
+        targets = self.targets("train")
+        present = np.unique(targets) if targets.ndim == 1 else np.flatnonzero(targets.any(axis=0))
+        if len(present) < 2:
+            only = self.class_names[int(present[0])] if len(present) else "none"
+            raise DataError(
+                f"{self.store.name!r} has one class only ({only}); to measure anything at least two are needed"
+            )
+
+
+def labels_in(provenance: Json) -> str:
+    """Return how labels took part in training a backbone, read from its provenance; "" where they did not."""
+    from bodh import _catalog
+
+    if provenance.get("verb") == "finetune":
+        if provenance.get("notes", {}).get("freeze") == "none":
+            return "the whole network was fine-tuned with labels"
+        return labels_in(provenance.get("pretrained", {}))
+    name = provenance.get("objective", {}).get("name", "") if isinstance(provenance.get("objective"), dict) else ""
+    if name in _catalog.names("objectives") and _catalog.get("objectives", name).NEEDS.labels:
+        return f"its objective ({name}) learns from labels"
+    return ""

@@ -1,0 +1,99 @@
+"""The model's own head on the test records: figures, per class, confusion, and what it told most surely and wrongly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bodh.contracts import Json
+from bodh.errors import DataError
+from bodh.evaluation.result import PRETRAINED, Confusion, Mistake, ProtocolResult
+from bodh.metrics import classification
+
+if TYPE_CHECKING:
+    from bodh.evaluation.context import Context
+
+LABELS = True
+HEAD = True
+TITLE = "Classifier on test records"
+PER_CLASS = "Each class"
+MISTAKES = 24
+
+
+def run(context: Context) -> ProtocolResult:
+    """Return the figures of the model's predictions on the test records.
+
+    Raises:
+        DataError: the model's classes and those of the data have no name in common, or labels mean another thing.
+    """
+    probabilities, targets, positions, note = aligned(context)
+    several = targets.ndim == 2
+    names = context.model.manifest.class_names
+    if several:
+        figures = classification.several_labels(probabilities, targets)
+    else:
+        figures = classification.single_label(probabilities, targets)
+    tables: dict[str, list[Json]] = {
+        TITLE: [{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()],
+        PER_CLASS: classification.per_class(probabilities, targets, names),
+    }
+    confusions: tuple[Confusion, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+    if not several:
+        counts = classification.confusion(probabilities.argmax(axis=1), targets, len(names))
+        confusions = (Confusion("Confusion", names, counts, note="rows: true class; columns: what the model says"),)
+        mistakes = _mistakes(probabilities, targets, positions, names)
+    return ProtocolResult(
+        "task",
+        figures={PRETRAINED: figures},
+        tables=tables,
+        notes={TITLE: note},
+        confusions=confusions,
+        mistakes=mistakes,
+    )
+
+
+def aligned(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return probabilities [n k], targets in the model's classes, positions in the store, and a note.
+
+    Classes are matched by name, so that the order in which data lists them does not matter.
+
+    Raises:
+        DataError: no class in common, or one label a record here and several there.
+    """
+    ours, theirs = context.model.manifest.class_names, context.class_names
+    targets, positions = context.targets("test"), context.positions["test"]
+    if (targets.ndim == 2) != (context.model.manifest.task == "multi"):
+        raise DataError("the model and the data differ in whether a record has one label or several")
+    place = np.array([ours.index(name) if name in ours else -1 for name in theirs])
+    if (place < 0).all():
+        raise DataError(
+            f"the model knows the classes {', '.join(ours[:5])}; the data has {', '.join(theirs[:5])}: none in common"
+        )
+    note = f"{len(positions):,} test records"
+    if targets.ndim == 2:
+        moved = np.zeros((len(targets), len(ours)), np.uint8)
+        moved[:, place[place >= 0]] = targets[:, place >= 0]
+        targets = moved
+    else:
+        targets = place[targets]
+        known = targets >= 0
+        if not known.all():
+            note += f"; {int((~known).sum()):,} of classes that the model does not know are left out"
+        targets, positions = targets[known], positions[known]
+        if not len(targets):
+            raise DataError("no test record is of a class that the model knows")
+    probabilities = context.model.predict_rows(context.store, positions, batch=context.config.batch)
+    return probabilities, targets, positions, note
+
+
+def _mistakes(
+    probabilities: np.ndarray, targets: np.ndarray, positions: np.ndarray, names: tuple[str, ...]
+) -> tuple[Mistake, ...]:
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != targets)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    return tuple(
+        Mistake(int(positions[i]), names[targets[i]], names[predicted[i]], float(confidence[i])) for i in surest
+    )

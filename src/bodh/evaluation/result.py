@@ -1,0 +1,105 @@
+"""What a protocol gives back: plain data, from which verdict, tables and report are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bodh.contracts import Json
+
+PRETRAINED = "pretrained"
+TITLES = {
+    PRETRAINED: "pretrained",
+    "untrained": "untrained network",
+    "raw": "raw input",
+    "scratch": "trained from scratch",
+}
+"""The arms of every comparison, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """One comparison at one level of labels: the same label draws and test records for every arm.
+
+    Attributes:
+        level: in words ("2 labels a class", "all 50,000 labels").
+        labels: labelled records used (mean over draws).
+        share: of all training labels, 0 to 1.
+        per_class: labels a class, where the budget was given so.
+        scores: arm -> [s n] score of every draw (row) and test record (column); the mean is the metric.
+    """
+
+    level: str
+    labels: float
+    share: float
+    per_class: int | None
+    scores: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line of a chart with its interval; None where there is none."""
+
+    name: str
+    x: list[float]
+    y: list[float]
+    low: list[float | None]
+    high: list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Lines over a common axis."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: list[Curve]
+    log_x: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Counts [k k] of true class (row) and predicted class (column)."""
+
+    title: str
+    class_names: tuple[str, ...]
+    counts: np.ndarray
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A test record that was told wrongly."""
+
+    position: int
+    """in the store"""
+    true: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolResult:
+    """All that one protocol found.
+
+    Attributes:
+        protocol: its name.
+        figures: arm -> figure -> value, for `evaluation.json` and the comparison verb.
+        tables: title -> rows of flat cells; floors stand in the same table as the figure.
+        notes: title of a table -> how it was measured.
+        contests: comparisons that the verdict may count, from few labels to many.
+        charts, confusions, mistakes: what the report draws.
+    """
+
+    protocol: str
+    figures: Mapping[str, Json] = field(default_factory=dict)
+    tables: Mapping[str, list[Json]] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    contests: tuple[Contest, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
