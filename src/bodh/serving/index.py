@@ -1,0 +1,114 @@
+"""Nearest training records: exact cosine over a few thousand embeddings, with a thumbnail each. No torch."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodh.contracts import Json, Modality, RecordStore, derive_seed
+
+RECORDS = 5_000
+"""Records an index holds at most; more are drawn by seed."""
+THUMBNAIL = 96
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class NeighbourIndex:
+    """Embeddings `vectors` [n d] of unit length, and what to show for each: id, label ("" for none), PNG bytes."""
+
+    vectors: np.ndarray
+    ids: Sequence[str]
+    labels: Sequence[str]
+    thumbnails: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def nearest(self, embeddings: np.ndarray, top: int) -> list[list[Json]]:
+        """Return the `top` nearest records of each of `embeddings` [q d], most similar (cosine, −1 to 1) first."""
+        similarity = unit(embeddings) @ self.vectors.T  # [q n]
+        top = min(top, len(self))
+        found = np.argpartition(-similarity, top - 1, axis=1)[:, :top]
+        rows = []
+        for place, candidates in enumerate(found):
+            order = candidates[np.argsort(-similarity[place, candidates], kind="stable")]
+            rows.append([self._entry(int(at), float(similarity[place, at])) for at in order])
+        return rows
+
+    def _entry(self, at: int, similarity: float) -> Json:
+        return {
+            "id": self.ids[at],
+            "label": self.labels[at] or None,
+            "similarity": round(similarity, 6),
+            "thumbnail": "data:image/png;base64," + base64.b64encode(self.thumbnails[at]).decode(),
+        }
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Return `vectors` [n d] as float32 of length one (zeros stay zeros)."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    lengths: np.ndarray = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: np.ndarray = vectors / np.maximum(lengths, 1e-12)
+    return scaled
+
+
+def choose(store: RecordStore, *, limit: int = RECORDS) -> np.ndarray:
+    """Return sorted positions [n] of training records for an index: all of them, or `limit` drawn by seed.
+
+    A store without a training split gives all its records.
+    """
+    splits = np.asarray(store.splits)
+    positions = np.flatnonzero(splits == "train")
+    if not len(positions):
+        positions = np.arange(len(store))
+    if len(positions) > limit:
+        generator = np.random.default_rng(derive_seed("neighbours", store.fingerprint))
+        positions = np.sort(generator.choice(positions, size=limit, replace=False))
+    return positions
+
+
+def build(
+    store: RecordStore,
+    modality: Modality,
+    embed: Callable[[np.ndarray], np.ndarray],
+    *,
+    positions: np.ndarray,
+) -> NeighbourIndex:
+    """Embed records at `positions` [n] of `store` and keep their thumbnails.
+
+    Args:
+        store: decoded records.
+        modality: makes the input array and the thumbnails.
+        embed: from standardised rows `[n …]` to embeddings `[n d]`.
+        positions: what `choose` returned.
+    """
+    vectors, thumbnails = [], []
+    for part in _batches(positions):
+        rows = store.rows(part)
+        vectors.append(unit(embed(modality.standardise(rows))))
+        thumbnails += [modality.show(row, size=THUMBNAIL) for row in rows]
+    return NeighbourIndex(
+        vectors=np.concatenate(vectors),
+        ids=[store.ids[int(at)] for at in positions],
+        labels=[label_of(store, int(at)) for at in positions],
+        thumbnails=thumbnails,
+    )
+
+
+def label_of(store: RecordStore, at: int) -> str:
+    """Return the class name of a record, several joined by commas, or "" without one."""
+    if store.targets is None:
+        return ""
+    target = store.targets[at]
+    if np.ndim(target):
+        return ", ".join(name for name, held in zip(store.class_names, target, strict=True) if held)
+    return store.class_names[int(target)] if int(target) >= 0 else ""
+
+
+def _batches(positions: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(positions), _BATCH):
+        yield positions[start : start + _BATCH]

@@ -1,0 +1,107 @@
+"""What the OpenAPI document says of bodies and answers: they are read by hand, so they are described by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+_ERROR: Schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+_CLASS: Schema = {
+    "type": "object",
+    "properties": {"label": {"type": "string"}, "probability": {"type": "number", "minimum": 0, "maximum": 1}},
+}
+_NEIGHBOURS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "label": {"type": ["string", "null"]},
+            "similarity": {"type": "number", "minimum": -1, "maximum": 1},
+            "thumbnail": {"type": "string", "description": "data URI of a PNG"},
+        },
+    },
+}
+_ANSWERS: dict[str, Schema] = {
+    "predict": {
+        "predictions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "input": {"type": "string"},
+                    "label": {"type": "string", "description": "the likeliest class; absent for several labels"},
+                    "probability": {"type": "number"},
+                    "labels": {"type": "array", "items": {"type": "string"}, "description": "only for several labels"},
+                    "classes": {"type": "array", "items": _CLASS},
+                    "neighbours": _NEIGHBOURS,
+                },
+            },
+        }
+    },
+    "embed": {
+        "dim": {"type": "integer"},
+        "embeddings": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+    },
+    "neighbours": {"neighbours": {"type": "array", "items": _NEIGHBOURS}},
+}
+_REFUSALS = {
+    400: "malformed request",
+    404: "no such model, or the model cannot do that",
+    408: "the body did not arrive in time",
+    413: "over a limit: body, records, or size of a picture",
+    415: "content type that is not read",
+    422: "not a readable record",
+    429: "too many requests at once; Retry-After says when to try again",
+    503: "not ready",
+    504: "no answer within the time limit",
+}
+
+
+def name_in_path() -> Schema:
+    """Return the description of the `name` in a path."""
+    text = {"type": "string"}
+    return {"parameters": [{"name": "name", "in": "path", "required": True, "schema": text}]}
+
+
+def upload(*, named: bool) -> Schema:
+    """Return the description of a request body: files, one raw file, or JSON."""
+    binary = {"type": "string", "format": "binary"}
+    body = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": {"type": "array", "items": binary}}}
+            },
+            "image/*": {"schema": binary},
+            "application/octet-stream": {"schema": binary},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "image": {"type": "string", "format": "byte", "description": "one picture in base64"},
+                        "images": {"type": "array", "items": {"type": "string", "format": "byte"}},
+                        "inputs": {"type": "array", "description": "nested lists of numbers, as the model takes them"},
+                    },
+                    "description": "exactly one of the three",
+                }
+            },
+        },
+    }
+    return {"requestBody": body, **(name_in_path() if named else {})}
+
+
+def responses(word: str) -> dict[int | str, Schema]:
+    """Return the description of all answers of route `word`."""
+    if word in {"health", "model"}:
+        kinds = {"health": (503,), "model": (404,)}[word]
+        return {status: _refusal(status) for status in kinds}
+    properties = {"model": {"type": "string"}, **_ANSWERS[word], "milliseconds": {"type": "number"}}
+    schema = {"type": "object", "properties": properties}
+    good: Schema = {"description": "what the model says", "content": {"application/json": {"schema": schema}}}
+    return {200: good, **{status: _refusal(status) for status in _REFUSALS}}
+
+
+def _refusal(status: int) -> Schema:
+    return {"description": _REFUSALS[status], "content": {"application/json": {"schema": _ERROR}}}

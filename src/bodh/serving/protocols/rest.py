@@ -1,0 +1,221 @@
+"""The plain HTTP protocol: predict, embed, neighbours, by upload or JSON; health and model facts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from bodh.contracts import Json
+from bodh.serving import problems
+from bodh.serving.batcher import Outputs
+from bodh.serving.body import read_uploads
+from bodh.serving.engine import Engine, Served, Upload
+from bodh.serving.protocols import _openapi as openapi
+from bodh.serving.runtimes.onnx import EMBEDDING, PROBABILITIES
+
+Top = Annotated[int, Query(ge=1, le=1000, description="classes listed for each record, the likeliest first")]
+Near = Annotated[int, Query(ge=0, le=50, description="nearest training records listed for each record")]
+Found = Annotated[int, Query(ge=1, le=50, description="nearest training records listed for each record")]
+
+
+def router() -> APIRouter:
+    """Return the routes; every one that asks a model exists as `/predict` and as `/models/{name}/predict`."""
+    routes = APIRouter(default_response_class=JSONResponse)
+    asked: list[tuple[str, Callable[..., Any]]] = [
+        ("predict", predict),
+        ("embed", embed),
+        ("neighbours", neighbours),
+    ]
+    for named in (False, True):
+        prefix = "/models/{name}" if named else ""
+        for word, handler in asked:
+            routes.add_api_route(
+                f"{prefix}/{word}",
+                handler,
+                methods=["POST"],
+                operation_id=f"{word}_by_name" if named else word,
+                openapi_extra=openapi.upload(named=named),
+                responses=openapi.responses(word),
+                response_model=None,
+            )
+        routes.add_api_route(
+            f"{prefix}/model" if named else "/model",
+            model,
+            methods=["GET"],
+            operation_id="model_by_name" if named else "model",
+            openapi_extra=openapi.name_in_path() if named else {},
+            responses=openapi.responses("model"),
+            response_model=None,
+        )
+    routes.add_api_route("/models", models, methods=["GET"], operation_id="models", response_model=None)
+    routes.add_api_route(
+        "/health",
+        health,
+        methods=["GET"],
+        operation_id="health",
+        responses=openapi.responses("health"),
+        response_model=None,
+    )
+    return routes
+
+
+async def predict(request: Request, top: Top = 5, neighbours: Near = 0) -> JSONResponse:
+    """Say what is on every record: classes with their probabilities, the likeliest first.
+
+    With `neighbours`, the nearest training records come along (where the server was started with data).
+    """
+    answer = await _ask(request, "predict")
+    served, probabilities = answer.served, answer.outputs[PROBABILITIES]
+    found = _found(served, answer.outputs, neighbours) if neighbours else None
+    predictions = []
+    for place, upload in enumerate(answer.uploads):
+        entry = {"input": upload.name, **decision(probabilities[place], served, top)}
+        if found is not None:
+            entry["neighbours"] = found[place]
+        predictions.append(entry)
+    return answer.json({"predictions": predictions})
+
+
+async def embed(request: Request) -> JSONResponse:
+    """Return the embedding of every record: the features that the model learned."""
+    answer = await _ask(request, "embed")
+    vectors = answer.outputs[EMBEDDING]
+    return answer.json({"dim": int(vectors.shape[1]), "embeddings": vectors.tolist()})
+
+
+async def neighbours(request: Request, top: Found = 8) -> JSONResponse:
+    """Return the nearest training records of every record, with thumbnails; needs a server started with data."""
+    answer = await _ask(request, "neighbours")
+    return answer.json({"neighbours": _found(answer.served, answer.outputs, top)})
+
+
+async def model(request: Request) -> JSONResponse:
+    """Return what the model is: input, outputs, classes, limits, and the manifest that it was exported with."""
+    engine = _engine(request)
+    served = engine.find(request.path_params.get("name"))
+    config = engine.config
+    return JSONResponse(
+        {
+            **_summary(served),
+            "input": served.model.input.model_dump(mode="json"),
+            "outputs": list(served.model.outputs),
+            "sha256": served.model.digest,
+            "limits": {"records": config.records, "body_bytes": config.body_bytes, "seconds": config.seconds},
+            "manifest": served.model.manifest.to_json(),
+        }
+    )
+
+
+async def models(request: Request) -> JSONResponse:
+    """List the models; the first is the one that paths without a name mean."""
+    return JSONResponse({"models": [_summary(served) for served in _engine(request).models.values()]})
+
+
+async def health(request: Request) -> JSONResponse:
+    """Tell whether requests are answered now: 200 when every model computes, else 503 and why."""
+    engine = _engine(request)
+    trouble = engine.trouble()
+    if trouble:
+        return JSONResponse({"status": "not ready", "error": trouble}, status_code=503)
+    waiting = {name: served.batcher.waiting for name, served in engine.models.items()}
+    return JSONResponse({"status": "ready", "waiting": waiting})
+
+
+@dataclass(frozen=True)
+class _Answer:
+    served: Served
+    uploads: list[Upload]
+    outputs: Outputs
+    seconds: float
+
+    def json(self, content: Json) -> JSONResponse:
+        return JSONResponse(
+            {"model": self.served.name, **content, "milliseconds": round(1000 * self.seconds, 2)},
+            headers={"Cache-Control": "no-store"},
+        )
+
+
+async def _ask(request: Request, route: str) -> _Answer:
+    """Read the records of a request and compute them.
+
+    Raises:
+        Refused: whatever stood in the way.
+    """
+    engine = _engine(request)
+    served = engine.find(request.path_params.get("name"))
+    if route not in served.routes:
+        raise problems.unknown(_cannot(served, route))
+    with engine.admitted() as deadline:
+        uploads = await read_uploads(request, served.model.input, engine.config)
+        started = time.monotonic()
+        work = engine.outputs(served, uploads, deadline=deadline)
+        outputs = await _unless_gone(request, work, seconds=deadline - time.monotonic())
+        return _Answer(served, uploads, outputs, time.monotonic() - started)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Outputs], *, seconds: float) -> Outputs:
+    """Return the result of `work`; cancel it where the caller leaves or the time is over."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise problems.Refused(499, "the caller left") if gone.done() else problems.too_late()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def decision(probabilities: np.ndarray, served: Served, top: int) -> Json:
+    """Return what probabilities [k] say: the label, or the labels where a record may have several."""
+    names = served.model.manifest.class_names
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    classes = [{"label": names[i], "probability": round(float(probabilities[i]), 6)} for i in order]
+    if served.model.manifest.task == "multi":
+        return {"labels": [names[i] for i in np.flatnonzero(probabilities > 0.5)], "classes": classes}
+    return {**classes[0], "classes": classes}
+
+
+def _found(served: Served, outputs: Outputs, top: int) -> list[list[Json]]:
+    if served.index is None or EMBEDDING not in outputs:
+        raise problems.unknown(_cannot(served, "neighbours"))
+    return served.index.nearest(outputs[EMBEDDING], top)
+
+
+def _cannot(served: Served, route: str) -> str:
+    hint = {
+        "neighbours": "start the server with the training data: bodh serve MODEL --data DATA",
+        "predict": "it has no classes; give it some: bodh finetune DATA --from MODEL",
+        "embed": "export it with all capabilities: bodh export MODEL --format onnx",
+    }[route]
+    return f"the model {served.name!r} cannot {route if route != 'neighbours' else 'show neighbours'}: {hint}"
+
+
+def _summary(served: Served) -> Json:
+    manifest = served.model.manifest
+    return {
+        "name": served.name,
+        "can": list(served.routes),
+        "modality": manifest.modality.name,
+        "task": manifest.task,
+        "class_names": list(manifest.class_names),
+        "neighbours_among": len(served.index) if served.index is not None else 0,
+    }
+
+
+def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine

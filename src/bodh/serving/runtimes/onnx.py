@@ -1,0 +1,130 @@
+"""An exported .onnx on onnxruntime: what it is and how to prepare its input stand in the file itself. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bodh import _optional
+from bodh.errors import ModelError
+from bodh.model.manifest import Manifest, TensorSpec, parse
+
+SUFFIX = ".onnx"
+EMBEDDING, LOGITS, PROBABILITIES = "embedding", "logits", "probabilities"
+_TYPES = {
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(float16)": "float16",
+    "tensor(float)": "float32",
+    "tensor(bool)": "bool",
+}
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A model that is ready to compute.
+
+    Attributes:
+        manifest: the `model.json` that was exported with it.
+        input: the one input: name, type, axes (letters vary).
+        outputs: names of the outputs.
+        digest: sha256 of the file.
+    """
+
+    manifest: Manifest
+    input: TensorSpec
+    outputs: tuple[str, ...]
+    digest: str
+    _session: Any
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What it can do: "embed", "predict"."""
+        able = {"embed": EMBEDDING, "predict": PROBABILITIES}
+        return tuple(name for name, output in able.items() if output in self.outputs)
+
+    def compute(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all outputs [n …] of standardised `rows` [n …]."""
+        values = self._session.run(self.outputs, {self.input.name: np.ascontiguousarray(rows)})
+        return dict(zip(self.outputs, values, strict=True))
+
+    def blank(self, n: int = 1) -> np.ndarray:
+        """Return `n` rows of zeros that fit the input (varying sides are 32): to warm up with."""
+        shape = [n, *(axis if isinstance(axis, int) else 32 for axis in self.input.shape[1:])]
+        return np.zeros(shape, dtype=self.input.dtype)
+
+
+def open_(path: str | Path, *, threads: int) -> OnnxModel:
+    """Open an .onnx file that bodh exported.
+
+    The file is read once and used from memory: it cannot refer to files beside it. One thread pool of `threads`
+    computes, and does not spin while it waits, so that decoding has the cores meanwhile.
+
+    Args:
+        path: the file.
+        threads: threads for one computation; must be said, for two servers that each take all cores stall.
+
+    Raises:
+        ModelError: not an ONNX file, not one of bodh's, or not what its manifest says.
+        MissingExtra: onnxruntime is not installed.
+    """
+    onnxruntime = _optional.require("onnxruntime", extra="serve", feature="serving a model")
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {str(path)!r}: {error.strerror}; give a file that bodh export wrote") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime raises its own, all derived from Exception alone
+        raise ModelError(f"{path}: onnxruntime cannot open it: {_first_line(error)}") from error
+    manifest = _manifest(session.get_modelmeta().custom_metadata_map, path)
+    model = OnnxModel(
+        manifest=manifest,
+        input=_input(session, manifest, path),
+        outputs=tuple(output.name for output in session.get_outputs()),
+        digest=hashlib.sha256(content).hexdigest(),
+        _session=session,
+    )
+    if not model.capabilities:
+        raise ModelError(
+            f"{path}: it has the outputs {', '.join(model.outputs)}; a server needs {EMBEDDING!r} or {PROBABILITIES!r}"
+        )
+    return model
+
+
+def _manifest(metadata: dict[str, str], path: str | Path) -> Manifest:
+    if "bodh.manifest" not in metadata:
+        raise ModelError(f"{path}: it does not say how its input is prepared; type: bodh export MODEL --format onnx")
+    try:
+        return parse(metadata["bodh.manifest"].encode())
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _input(session: Any, manifest: Manifest, path: str | Path) -> TensorSpec:
+    """Return the input as the manifest says it, checked against the graph."""
+    entries = session.get_inputs()
+    said = next(iter(manifest.capabilities.values())).inputs[0]
+    if len(entries) != 1 or entries[0].name != said.name or _TYPES.get(entries[0].type) != said.dtype:
+        given = ", ".join(f"{entry.name} {entry.type}" for entry in entries)
+        raise ModelError(f"{path}: its input is {given}, its manifest says {said.name} {said.dtype}")
+    fixed = [(a, b) for a, b in zip(entries[0].shape, said.shape, strict=False) if isinstance(a, int) and a != b]
+    if len(entries[0].shape) != len(said.shape) or fixed:
+        raise ModelError(f"{path}: its input has shape {entries[0].shape}, its manifest says {json.dumps(said.shape)}")
+    return said
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
