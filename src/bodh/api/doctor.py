@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -212,15 +211,14 @@ def _installed(distribution: str) -> bool:
 
 
 def _disk() -> Json:
-    from bodh.records.cache import cache_root
+    from bodh.records import cache
 
-    root = Path(cache_root())
+    root = cache.cache_root()
     place = next(folder for folder in (root, *root.parents) if folder.is_dir())
-    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0
     return {
         "cache": str(root),
-        "cache_gb": _gb(size),
-        "free_gb": _gb(shutil.disk_usage(place).free),
+        "cache_gb": _gb(cache.size(root)),
+        "free_gb": _gb(cache.free_bytes(root)),
         "write_mb_per_second": _write_speed(place),
     }
 
