@@ -16,6 +16,12 @@ from bodh.cli.app import VERBS
 
 HERE = Path(__file__).parent
 NOTE = "<!-- written by docs/build.py from the code; change the docstrings and type: make docs -->\n"
+COMMON = """## On every verb
+
+`--json` prints one JSON object on stdout and everything else on stderr, `--quiet` says only warnings and the result,
+`--verbose` says more, `--debug` shows the traceback of an error. Exit codes: 0 done, 2 a mistake in what was given,
+1 a fault of bodh or of the run, 130 and 143 stopped by a signal (after saving).
+"""
 
 
 def main() -> int:
@@ -45,14 +51,7 @@ def verbs() -> str:
         if signature.settings is not None:
             parts.append(f"| `KEY=VALUE` … | | {cell(signature.settings)} |")
         parts += ["", "```", signature.example, "```", ""]
-    parts += [
-        "## On every verb\n",
-        "`--json` prints one JSON object on stdout and everything else on stderr, `--quiet` says only warnings and the "
-        "result, `--verbose` says more, `--debug` shows the traceback of an error. Exit codes: 0 done, 2 a mistake in "
-        "what was given, 1 a fault of bodh or of the run, 130 and 143 stopped by a signal (after saving).",
-        "",
-    ]
-    return "\n".join(parts)
+    return "\n".join([*parts, COMMON])
 
 
 def row(parameter: Parameter) -> str:

@@ -136,3 +136,33 @@ def parity(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     console.print()
     columns = ["capability", "output", "records", "batches", "largest difference", "allowed", "changed", "holds"]
     table(console, columns, shown)
+
+
+def tables(console: Console, named: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Print each list of rows under its name."""
+    for name, rows in named.items():
+        if rows:
+            heading(console, words(name).capitalize())
+            table(console, *rows_of(rows))
+
+
+def verdict(console: Console, helped: str, sentence: str) -> None:
+    """Print whether learning without labels helped, and why."""
+    answer(console, f"Did it help? {helped.capitalize()}.", {"yes": "good", "no": "bad"}.get(helped, "neutral"))
+    paragraph(console, sentence)
+
+
+def trained(console: Console, payload: Mapping[str, Any], following: Sequence[str]) -> None:
+    """Print what a run left behind: model, network, figures, report, and lines to type next."""
+    answer(console, f"model: {payload['model']}", "good")
+    backbone = payload["networks"]["backbone"]
+    shown = {
+        "backbone": backbone["arguments"].get("model", backbone["name"]),
+        "can": ", ".join(payload["capabilities"]),
+        "classes": ", ".join(payload["class_names"][:10]) + (" …" if len(payload["class_names"]) > 10 else ""),
+        **{words(name): value for name, value in payload["metrics"].items() if isinstance(value, (int, float, str))},
+    }
+    facts(console, shown)
+    heading(console, "Next")
+    for line in following:
+        console.print(f"  {line}", soft_wrap=True)

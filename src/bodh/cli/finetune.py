@@ -1,8 +1,21 @@
-"""`bodh finetune`: how its result looks."""
+"""`bodh finetune`: the classifier that came out."""
 
 from __future__ import annotations
 
-from bodh.cli._command import Command
-from bodh.cli._tables import anything
+from typing import TYPE_CHECKING
 
-COMMAND = Command("finetune", anything)
+from bodh.cli._command import Command
+from bodh.cli._tables import trained
+from bodh.contracts import Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show(payload: Json, console: Console) -> None:
+    """Print where the classifier is, what it is, and what to type next."""
+    place = payload["run"] or payload["model"]
+    trained(console, payload, [f"bodh predict {place} INPUT", f"bodh export {place} --format onnx --out model.onnx"])
+
+
+COMMAND = Command("finetune", show)
