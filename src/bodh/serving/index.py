@@ -71,31 +71,20 @@ def choose(store: RecordStore, *, limit: int = RECORDS) -> np.ndarray:
     return positions
 
 
-def build(
-    store: RecordStore,
-    modality: Modality,
-    embed: Callable[[np.ndarray], np.ndarray],
-    *,
-    positions: np.ndarray,
-) -> NeighbourIndex:
-    """Embed records at `positions` [n] of `store` and keep their thumbnails.
+def embeddings(
+    store: RecordStore, modality: Modality, embed: Callable[[np.ndarray], np.ndarray], positions: np.ndarray
+) -> np.ndarray:
+    """Return unit embeddings [n d] of the records at `positions` [n], by `embed` from `[n …]` to `[n d]`."""
+    return np.concatenate([unit(embed(modality.standardise(store.rows(part)))) for part in _batches(positions)])
 
-    Args:
-        store: decoded records.
-        modality: makes the input array and the thumbnails.
-        embed: from standardised rows `[n …]` to embeddings `[n d]`.
-        positions: what `choose` returned.
-    """
-    vectors, thumbnails = [], []
-    for part in _batches(positions):
-        rows = store.rows(part)
-        vectors.append(unit(embed(modality.standardise(rows))))
-        thumbnails += [modality.show(row, size=THUMBNAIL) for row in rows]
+
+def build(store: RecordStore, modality: Modality, vectors: np.ndarray, positions: np.ndarray) -> NeighbourIndex:
+    """Return the index of the records at `positions` [n], with their `vectors` [n d], labels and thumbnails."""
     return NeighbourIndex(
-        vectors=np.concatenate(vectors),
-        ids=[store.ids[int(at)] for at in positions],
+        vectors=vectors,
+        ids=[str(store.ids[int(at)]) for at in positions],
         labels=[label_of(store, int(at)) for at in positions],
-        thumbnails=thumbnails,
+        thumbnails=[modality.show(row, size=THUMBNAIL) for part in _batches(positions) for row in store.rows(part)],
     )
 
 

@@ -9,7 +9,7 @@ Schema = dict[str, Any]
 _ERROR: Schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
 _CLASS: Schema = {
     "type": "object",
-    "properties": {"label": {"type": "string"}, "probability": {"type": "number", "minimum": 0, "maximum": 1}},
+    "properties": {"class": {"type": "string"}, "probability": {"type": "number", "minimum": 0, "maximum": 1}},
 }
 _NEIGHBOURS: Schema = {
     "type": "array",
@@ -31,10 +31,10 @@ _ANSWERS: dict[str, Schema] = {
                 "type": "object",
                 "properties": {
                     "input": {"type": "string"},
-                    "label": {"type": "string", "description": "the likeliest class; absent for several labels"},
+                    "class": {"type": "string", "description": "the likeliest class; absent for several labels"},
                     "probability": {"type": "number"},
-                    "labels": {"type": "array", "items": {"type": "string"}, "description": "only for several labels"},
-                    "classes": {"type": "array", "items": _CLASS},
+                    "classes": {"type": "array", "items": {"type": "string"}, "description": "only for several labels"},
+                    "top": {"type": "array", "items": _CLASS},
                     "neighbours": _NEIGHBOURS,
                 },
             },

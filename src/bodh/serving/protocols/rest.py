@@ -180,13 +180,13 @@ async def _disconnected(request: Request) -> None:
 
 
 def decision(probabilities: np.ndarray, served: Served, top: int) -> Json:
-    """Return what probabilities [k] say: the label, or the labels where a record may have several."""
+    """Return what probabilities [k] say: the class, or the classes where a record may have several."""
     names = served.model.manifest.class_names
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    classes = [{"label": names[i], "probability": round(float(probabilities[i]), 6)} for i in order]
+    order = np.argsort(-probabilities, kind="stable")
+    best = [{"class": names[i], "probability": round(float(probabilities[i]), 6)} for i in order[:top]]
     if served.model.manifest.task == "multi":
-        return {"labels": [names[i] for i in np.flatnonzero(probabilities > 0.5)], "classes": classes}
-    return {**classes[0], "classes": classes}
+        return {"classes": [names[i] for i in order if probabilities[i] > 0.5], "top": best}
+    return {**best[0], "top": best}
 
 
 def _found(served: Served, outputs: Outputs, top: int) -> list[list[Json]]:

@@ -72,18 +72,18 @@
     if (data.predictions) {
       const [answer] = data.predictions;
       near = answer.neighbours;
-      if (answer.labels) {
-        at("top").textContent = answer.labels.length ? answer.labels.join(", ") : "none of the classes";
-        at("sure").textContent = "labels above one half";
+      if (answer.classes) {
+        at("top").textContent = answer.classes.length ? answer.classes.join(", ") : "none of the classes";
+        at("sure").textContent = "classes above one half";
       } else {
-        at("top").textContent = answer.label;
+        at("top").textContent = answer.class;
         at("sure").textContent = `probability ${percent(answer.probability)}`;
       }
-      for (const one of answer.classes) {
-        const row = make("li", undefined, answer.labels && answer.labels.includes(one.label) ? "on" : "");
+      for (const one of answer.top) {
+        const row = make("li", undefined, answer.classes && answer.classes.includes(one.class) ? "on" : "");
         const bar = make("i");
         bar.style.setProperty("--p", one.probability);
-        row.append(make("b", one.label), make("span", percent(one.probability), "p"), bar);
+        row.append(make("b", one.class), make("span", percent(one.probability), "p"), bar);
         bars.append(row);
       }
     } else if (data.neighbours) {
