@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -112,20 +113,27 @@ def _rows(word: str) -> Iterator[Json]:
 
 def _row(word: str, name: str) -> Json:
     if word == "settings":
-        return {"kind": word, "name": name, "summary": f"bodh list settings {name}"}
+        return {
+            "kind": word,
+            "name": name,
+            "summary": inspect.cleandoc(_section(name).__doc__ or "").partition("\n")[0],
+        }
     return {"kind": word, "name": name, "summary": _catalog.summary(KINDS[word], name)}
 
 
 def _settings_listing(name: str) -> Listing:
-    from importlib import import_module
+    config = _section(name)
+    text = inspect.cleandoc(config.__doc__ or "")
+    return Listing("settings", name, (_row("settings", name),), text, tuple(_fields(config, SECTIONS[name][2])))
 
+
+def _section(name: str) -> type[BaseModel]:
+    """Return the configuration class of a group of settings."""
     if name not in SECTIONS:
         raise UnknownName("group of settings", name, SECTIONS)
-    place, kind, prefix = SECTIONS[name]
-    config = getattr(import_module(place), kind)
-    return Listing(
-        "settings", name, (_row("settings", name),), inspect.cleandoc(config.__doc__), tuple(_fields(config, prefix))
-    )
+    place, kind, _ = SECTIONS[name]
+    found: type[BaseModel] = getattr(import_module(place), kind)
+    return found
 
 
 def _settings(module: ModuleType, word: str) -> Iterator[Json]:

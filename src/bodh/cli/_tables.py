@@ -85,12 +85,12 @@ def text(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Return a float with four significant digits, small and large ones in scientific notation."""
+    """Return a float with four significant digits."""
     if not math.isfinite(value):
         return str(value)
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
-    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.2e}"
+    return f"{value:.4g}"
 
 
 def _long(rows: Sequence[Sequence[Any]], number: int) -> bool:

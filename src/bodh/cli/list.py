@@ -22,6 +22,7 @@ def show(payload: Json, console: Console) -> None:
         heading(console, kind)
         rows = [[row["name"], row["summary"]] for row in payload["rows"] if row["kind"] == kind]
         table(console, ["name", "what it is"], rows, header=False)
+    console.print()
     paragraph(console, f"More about one: bodh list {payload['kind'] or 'KIND'} NAME", dim=True)
 
 

@@ -1,0 +1,38 @@
+"""Two processes over gloo learn what one process learns on the joined batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
+
+# no batch norm anywhere: its statistics are a process's own on CPUs; no clipping of precision either
+LINE = ["pretrain", "sklearn:digits", "--objective", "simclr", "--backbone", "mlp", "--epochs", "2"]
+LINE += ["batch=128", "objective.head_norm=none", "precision=float32", "optimiser=sgd", "learning_rate=0.05"]
+LINE += ["modality.size=8", "monitor_records=0"]
+
+
+def train(out: Path, processes: int) -> dict[str, torch.Tensor]:
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    line = [*launcher, "-m", "bodh", *LINE, "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=280, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return load_file(out / "model" / "model.safetensors")
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    one, two = train(tmp_path / "one", 1), train(tmp_path / "two", 2)
+    untrained = torch.cat([tensor.flatten() for tensor in one.values()])
+    assert torch.isfinite(untrained).all()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-4, msg=name)
