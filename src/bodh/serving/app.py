@@ -75,11 +75,13 @@ def create_app(
 
 
 def _add_pages(app: FastAPI) -> None:
+    index, reference = pages.page("index"), pages.page("docs")
+
     async def home() -> HTMLResponse:
-        return _page(pages.page("index"))
+        return _page(index)
 
     async def docs() -> HTMLResponse:
-        return _page(pages.page("docs"))
+        return _page(reference)
 
     app.add_api_route("/", home, methods=["GET"], include_in_schema=False)
     app.add_api_route("/docs", docs, methods=["GET"], include_in_schema=False)

@@ -34,7 +34,7 @@
     const route = model.can.includes("predict") ? `predict?top=6&neighbours=${near}` : near ? `neighbours?top=${near}` : "embed";
     at("busy").hidden = false;
     try {
-      const reply = await fetch(`models/${encodeURIComponent(model.name)}/${route}`, { method: "POST", body, headers: { "Content-Type": type } });
+      const reply = await fetch(`models/${encodeURIComponent(model.name)}/${route}`, { method: "POST", body, headers: type ? { "Content-Type": type } : {} });
       const text = await reply.text();
       if (mine !== asked) return null;
       let data;
@@ -127,8 +127,10 @@
     picture.alt = `your picture ${file.name || ""}`;
     at("name").textContent = file.name || "pasted picture";
     at("preview").hidden = false;
-    const data = await ask(file, file.type.startsWith("image/") ? file.type : "application/octet-stream");
-    if (data) { show(data); at("drop").classList.add("small"); at("drop").querySelector("strong").textContent = "Another picture"; }
+    const form = new FormData();
+    form.append("file", file, file.name || "pasted picture");
+    const data = await ask(form);
+    if (data) { show(data); at("drop").classList.add("small"); at("call").textContent = "Another picture"; }
   };
 
   at("file").addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
