@@ -25,8 +25,11 @@ log = logging.getLogger("bodh")
 BLOCK = 65_536
 """Vectors compared at a time."""
 
-MANY = 200_000
-"""From here on an index of FAISS is used, where it is installed."""
+MANY = 1_000_000
+"""From here on an index of FAISS is used, where it is installed.
+
+Below, comparing with all is quick enough (220,000 vectors: 0.1 s on two cores) and building an index is not (20 s).
+"""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def embeddings(model: Model, store: RecordStore, device: str = "auto") -> tuple[
     what = json.dumps([model.digest, model.manifest.best_block, store.fingerprint, len(store)])
     path = cache_root() / "embeddings" / f"{sha256(what.encode()).hexdigest()[:32]}.npy"
     if not path.is_file():
+        log.info("embedding %d records of %s, once for this model", len(store), store.name)
         dim = int(model.manifest.capabilities["embed"].outputs[0].shape[1])
         partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial")
         try:

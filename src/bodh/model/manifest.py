@@ -23,10 +23,10 @@ LARGEST_MANIFEST = 16 * 2**20
 LARGEST_NUMBER = 2**24
 """Network arguments above this are refused: no width, depth or size of ours is near it."""
 
-FETCHING = frozenset(
-    "cache_dir checkpoint_path pretrained pretrained_cfg pretrained_cfg_overlay pretrained_strict weights "
-    "weights_backbone".split()
-)
+FETCHING = {
+    *("cache_dir", "checkpoint_path", "weights", "weights_backbone"),
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict"),
+}
 """Arguments with which the libraries behind backbones read files or the network; a model folder may not name them."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -34,7 +34,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9._-]{0,128}")
 _COMPONENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
-ComponentName = Annotated[str, Field(pattern=_COMPONENT.pattern)]
+ComponentName = Annotated[str, Field(pattern=rf"^{_COMPONENT.pattern}$")]
 DType = Literal["uint8", "int64", "int32", "float32", "float16", "bool"]
 
 
@@ -120,8 +120,18 @@ class Manifest(Config):
     def _head_and_classes_agree(self) -> Manifest:
         if "backbone" not in self.networks:
             raise ValueError("networks: 'backbone' is missing")
-        if ("head" in self.networks) != (self.task is not None and bool(self.class_names)):
-            raise ValueError("a head, a task and class names come together or not at all")
+        if (
+            len(
+                {"head" in self.networks, self.task is not None, bool(self.class_names), "predict" in self.capabilities}
+            )
+            > 1
+        ):
+            raise ValueError("a head, a task, class names and 'predict' come together or not at all")
+        for output in self.capabilities["predict"].outputs if self.class_names else ():
+            if output.name == "probabilities" and output.shape[1:] != (len(self.class_names),):
+                raise ValueError(f"{len(self.class_names)} class names for probabilities of shape {output.shape}")
+        if "embed" not in self.capabilities:
+            raise ValueError("capabilities: 'embed' is missing")
         return self
 
     def specs(self) -> dict[str, NetworkSpec]:
@@ -153,7 +163,7 @@ def parse(content: bytes) -> Manifest:
     version = raw.get("schema_version")
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise ModelError(
-            f"model.json has schema version {_short(version)}; this bodh reads versions 1 to {SCHEMA_VERSION}; "
+            f"model.json has schema version {_short(repr(version))}; this bodh reads versions 1 to {SCHEMA_VERSION}; "
             "type: pip install --upgrade bodh"
         )
     try:

@@ -1,0 +1,179 @@
+# ruff: noqa: S101, PT017 -- these are tests, shipped without pytest
+"""What every export format must do; run it on your own: `check_format("myformat", tmp_path)`.
+
+Each check raises AssertionError with a sentence. `small_model` makes the model that they export: a tiny untrained
+network on scikit-learn's digits, real records that need no download.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
+
+import numpy as np
+
+from bodh import _catalog
+from bodh.contracts import Modality, NetworkSpec, Task
+from bodh.errors import OutputError, ParityError
+
+if TYPE_CHECKING:
+    from bodh.model.loaded import LoadedModel
+
+
+def small_model(
+    folder: Path,
+    *,
+    classes: tuple[str, ...] = ("शून्य", *"123456789"),
+    task: Task | None = "single",
+    best_block: str | None = None,
+) -> Path:
+    """Save a tiny untrained model for 8x8 digits at `folder` and return it.
+
+    Args:
+        folder: the model folder to be.
+        classes: class names; with () the model has no head.
+        task: what labels mean; ignored without classes.
+        best_block: see `model.save.save_model`.
+    """
+    from bodh.model.networks import build
+    from bodh.model.save import save_model
+    from bodh.records.open import open_source
+
+    source = open_source("sklearn:digits")
+    module = _catalog.get("modalities", "image")
+    modality = cast("Modality", module.Modality.fit(source, module.ImageConfig(size=8)))
+    shape = list(cast("Any", modality).prepared_shape)
+    arguments = {"shape": shape, "widths": [4, 8, 8], "units": 16, "dropout": 0.5}
+    specs = {"backbone": NetworkSpec("backbones", "cnn", arguments)}
+    if classes:
+        outputs = 1 if task == "binary" else len(classes)
+        specs["head"] = NetworkSpec("heads", "linear", {"inputs": 16, "outputs": outputs})
+    rows = [modality.decode(source.read(index)) for index in range(64)]
+    save_model(
+        folder,
+        network=build(specs, seed=5),
+        modality=modality,
+        task=task if classes else None,
+        class_names=classes,
+        records=modality.standardise(rows),
+        provenance={"data": {"name": source.name, "fingerprint": source.fingerprint, "records": len(source)}},
+        metrics={},
+        best_block=best_block,
+    )
+    return folder
+
+
+def check_format(name: str, folder: Path) -> None:
+    """Run every check on format `name`, with files under the empty folder `folder`.
+
+    Raises:
+        AssertionError: the format does not do what every format must.
+    """
+    from bodh.model.loaded import load_model
+
+    model = load_model(small_model(folder / "model"))
+    for check in CHECKS:
+        place = folder / check.__name__
+        place.mkdir()
+        check(name, model, place)
+
+
+def check_parts(name: str, model: LoadedModel, folder: Path) -> None:  # noqa: ARG001
+    """The file has what `contracts.Exporter` asks for, and a sentence on itself."""
+    module = _catalog.get("exporters/formats", name)
+    assert module.SUFFIX.startswith("."), f"{name}: SUFFIX is {module.SUFFIX!r}, it should start with a dot"
+    assert callable(module.write), f"{name}: no write"
+    assert callable(module.load), f"{name}: no load"
+    assert _catalog.summary("exporters/formats", name), f"{name}: the file says nothing about itself"
+
+
+def check_parity(name: str, model: LoadedModel, folder: Path) -> None:
+    """Every capability comes out with every one of its outputs, and the proof lies beside the file."""
+    from bodh.exporters.export import BATCHES, export_model, parity_path
+
+    expected = {None: {"embedding", "logits", "probabilities"}, "embed": {"embedding"}}
+    for capability, outputs in {**expected, "predict": {"logits", "probabilities"}}.items():
+        path = folder / f"{capability}{_suffix(name)}"
+        found = export_model(model, name, path, capability=capability)
+        assert {parity.output for parity in found} == outputs, f"{name}: outputs {found}, wanted {outputs}"
+        assert all(parity.holds for parity in found), f"{name}: {found}"
+        assert all(parity.batches[: len(BATCHES)] == BATCHES for parity in found), f"{name}: batches of {found}"
+        proof = json.loads(parity_path(path).read_text(encoding="utf-8"))
+        assert proof["format"] == name, f"{name}: the proof says {proof['format']}"
+        assert proof["bytes"] == path.stat().st_size, f"{name}: the proof is of another file"
+        _no_trace(name, path)
+
+
+def check_fails_closed(name: str, model: LoadedModel, folder: Path) -> None:
+    """A file that computes something else is not left behind, nor is anything else; an older file stays."""
+    from bodh.exporters.export import export_model
+
+    module = _catalog.get("exporters/formats", name)
+    honest = module.load
+
+    def lying(path: Path, *, capability: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        replay = honest(path, capability=capability)
+        return lambda rows: {output: value + 1e-2 for output, value in replay(rows).items()}
+
+    path = folder / f"model{module.SUFFIX}"
+    path.write_bytes(b"older")
+    with mock.patch.object(module, "load", lying):
+        try:
+            export_model(model, name, path, overwrite=True)
+        except ParityError as error:
+            assert "nothing was written" in str(error), f"{name}: {error}"
+        else:
+            raise AssertionError(f"{name}: a file that computes something else was let through")
+    assert path.read_bytes() == b"older", f"{name}: the older file is gone"
+    left = sorted(found.name for found in folder.iterdir())
+    assert left == [path.name], f"{name}: left behind: {left}"
+
+
+def check_existing(name: str, model: LoadedModel, folder: Path) -> None:
+    """A file that exists is not touched unless that was asked for; then the new one works, at any batch size."""
+    from bodh.exporters.export import export_model
+
+    path = folder / f"model{_suffix(name)}"
+    path.write_bytes(b"older")
+    try:
+        export_model(model, name, path)
+    except OutputError as error:
+        assert "exists already" in str(error), f"{name}: {error}"
+    else:
+        raise AssertionError(f"{name}: an existing file was overwritten")
+    assert path.read_bytes() == b"older", f"{name}: the older file was changed"
+    export_model(model, name, path, overwrite=True)
+    capability = model.capability("all")
+    replay: Callable[[np.ndarray], dict[str, np.ndarray]] = _catalog.get("exporters/formats", name).load(
+        path, capability=capability
+    )
+    for size in (2, 17):
+        rows = model.records()[:size]
+        given, wanted = replay(rows), model.compute(rows, capability)
+        for output in capability.output_names:
+            difference = float(np.abs(given[output] - wanted[output]).max())
+            assert difference < 1e-4, f"{name}: {output} differs by {difference} at batch size {size}"
+
+
+def _no_trace(name: str, path: Path) -> None:
+    """The file does not say where on which machine it was made."""
+    content = path.read_bytes()
+    for trace in (str(path.parent), str(Path(_catalog.__file__).parent), "site-packages"):
+        assert trace.encode() not in content, f"{name}: the file holds {trace!r}"
+
+
+def _suffix(name: str) -> str:
+    suffix: str = _catalog.get("exporters/formats", name).SUFFIX
+    return suffix
+
+
+CHECKS: tuple[Callable[[str, LoadedModel, Path], None], ...] = (
+    check_parts,
+    check_parity,
+    check_fails_closed,
+    check_existing,
+)
+"""Every check, in order; each gets a folder of its own."""
