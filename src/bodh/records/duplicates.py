@@ -100,9 +100,10 @@ def _picture(rows: np.ndarray) -> np.ndarray:
         grey = (77 * red + 150 * green + 29 * blue) >> 8
     else:
         grey = rows[..., 0]
-    # in order in memory: matrix products of strided arrays are ten times slower
-    flat = np.ascontiguousarray(grey, np.float32)
-    return np.asarray(_averaging(rows.shape[-3], _SIDE) @ flat @ _averaging(rows.shape[-2], _SIDE).T)
+    # one large product, then small ones: many middling ones would each wake the threads of the linear algebra
+    lines = np.ascontiguousarray(grey, np.float32).reshape(-1, rows.shape[-2])
+    narrow = (lines @ _averaging(rows.shape[-2], _SIDE).T).reshape(*grey.shape[:-1], _SIDE)
+    return np.asarray(_averaging(rows.shape[-3], _SIDE) @ narrow)
 
 
 def _hash(pictures: np.ndarray) -> np.ndarray:
