@@ -23,6 +23,9 @@ BATCH = 64
 DATA_SUFFIXES = {".parquet", ".npy", ".npz", ".gz"}
 """Files that hold many records; any other file is taken for one record."""
 
+PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
+"""What PNG can hold of what PIL has in memory."""
+
 Reader = tuple[str, Callable[[], Any]]
 """(id, what returns the raw record: bytes or an array)"""
 
@@ -137,7 +140,8 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
         from PIL import ImageOps
 
         buffer = io.BytesIO()
-        ImageOps.exif_transpose(item).save(buffer, format="PNG")
+        upright = ImageOps.exif_transpose(item)
+        (upright if upright.mode in PNG_MODES else upright.convert("RGB")).save(buffer, format="PNG")
         return [buffer.getvalue()]
     if not hasattr(item, "__array__"):
         raise DataError(
@@ -145,9 +149,8 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
         )
     array = np.asarray(item)
     single = 1 if modality.name == "vector" else 3
-    if modality.name == "image" and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] > 4)):
-        array = array[..., None]  # grey without an axis for its one channel
-        single = array.ndim if array.ndim == 3 else 3
+    if modality.name == "image" and (array.ndim == 2 or (array.ndim == 3 and not _is_one_image(modality, array))):
+        array = array[..., None]  # grey, without an axis for its one channel
     if array.ndim == single:
         return [array]
     if array.ndim == single + 1:
@@ -156,6 +159,12 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
         f"an array of shape {array.shape} is no {modality.name} record and no batch of them; "
         f"allowed are {'[d] and [n d]' if single == 1 else '[h w], [h w c] and [n h w c]'}"
     )
+
+
+def _is_one_image(modality: Modality, array: np.ndarray) -> bool:
+    """Return whether a 3-D array is one image `[h w c]` or, for a colour model, `[c h w]`; else it is `[n h w]`."""
+    colour = getattr(modality.config, "channels", None) == 3
+    return array.shape[2] <= 4 or (colour and array.shape[0] in (3, 4))
 
 
 def insist(rows: Rows) -> np.ndarray:
