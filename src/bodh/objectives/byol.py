@@ -30,7 +30,8 @@ from bodh.losses.teacher import base_for, follow, rising, teacher_of
 
 FAMILY = "contrast"
 NEEDS = Needs(smallest_batch=2)
-DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "warmup": 0.05}
+# AdamW rather than LARS: batches are below 1024 by default, and one rate then serves every kind of backbone.
+DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01, "warmup": 0.05}
 
 Chance = Annotated[float, Field(ge=0, le=1)]
 

@@ -9,7 +9,8 @@ Checked against: lightly's NT-Xent with a memory bank of known content and its m
 second implementation after the authors' code (v3): loss and one whole update, on real images.
 
 v2 is for small batches with many records; not for small data (the queue then holds near-copies of the batch).
-v3 is for large batches; below about 64 it has too few negatives.
+v3 is for large batches; below about 64 it has too few negatives. The loss of v2 rises at first, while real keys
+replace the random ones in the queue: judge it by the label-free scores.
 
 Batch statistics tell a query which keys came from its own batch, and v2 would learn that instead. The authors
 shuffle keys over GPUs, so that query and key are normalised with different company. Here queries and keys pass in
@@ -35,7 +36,8 @@ from bodh.losses.teacher import base_for, follow, rising, teacher_of
 
 FAMILY = "contrast"
 NEEDS = Needs(smallest_batch=4)
-DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "warmup": 0.05}
+# AdamW rather than LARS: batches are below 1024 by default, and one rate then serves every kind of backbone.
+DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01, "warmup": 0.05}
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
