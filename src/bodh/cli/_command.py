@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ FLAGS = {"start": "from"}
 """Parameters whose flag is not their name: `from` is a keyword in Python."""
 
 SHORT = {"out": "-o"}
+
+_SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
 
 _COMMON = {
     "json": "Print one JSON object on stdout; everything else goes to stderr.",
@@ -84,10 +87,13 @@ def add(app: typer.Typer, command: Command) -> None:
 def _callback(command: Command, signature: Signature) -> Callable[..., Call]:
     """Return a function with the signature that typer reads; it returns the call that the line means."""
     parameters = {p.name: p for p in signature.parameters}
+    several = _variadic(signature)
 
     def parse(**given: Any) -> Call:
         options = Options(**{name: given.pop(f"{name}_") for name in _COMMON})
         words = given.pop("settings_", None) or []
+        if signature.settings is not None and several is not None and given[several]:
+            given[several], words = _parted(given[several])
         arguments = {
             name: _read(value, parameters[name]) for name, value in given.items() if value is not None and value != []
         }
@@ -97,6 +103,17 @@ def _callback(command: Command, signature: Signature) -> Callable[..., Call]:
     parse.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     parse.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return parse
+
+
+def _variadic(signature: Signature) -> str | None:
+    """Return the name of the parameter that takes any number of words, or None."""
+    return next((p.name for p in signature.parameters if p.positional and p.several), None)
+
+
+def _parted(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return (inputs, settings) of words that stand together; a path with "=" in it is written `./a=b`."""
+    settings = [word for word in words if _SETTING.match(word)]
+    return [word for word in words if word not in settings], settings
 
 
 def _settings(words: list[str], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +130,7 @@ def _settings(words: list[str], arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(value: Any, parameter: Parameter) -> Any:
     """Return a word as the value that the parameter wants: `a,b` as a list, `3` as a number where one is allowed."""
-    if parameter.several and isinstance(value, str):
+    if parameter.several and isinstance(value, str) and ("," in value or "str" not in parameter.kinds):
         return split_list(value)
     if isinstance(value, str) and {"int", "float"} & set(parameter.kinds):
         return parse_value(value)
@@ -124,8 +141,8 @@ def _read(value: Any, parameter: Parameter) -> Any:
 
 
 def _typer_parameters(signature: Signature) -> list[inspect.Parameter]:
-    shown = [_typer_parameter(parameter) for parameter in signature.parameters]
-    if signature.settings is not None:
+    shown = [_typer_parameter(parameter, signature) for parameter in signature.parameters]
+    if signature.settings is not None and _variadic(signature) is None:
         words = typer.Argument(metavar="KEY=VALUE", help=_plain(signature.settings), show_default=False)
         shown.insert(
             sum(parameter.positional for parameter in signature.parameters),
@@ -138,9 +155,11 @@ def _typer_parameters(signature: Signature) -> list[inspect.Parameter]:
     return shown
 
 
-def _typer_parameter(parameter: Parameter) -> inspect.Parameter:
+def _typer_parameter(parameter: Parameter, signature: Signature) -> inspect.Parameter:
     kind, metavar = _kind(parameter)
     text = _plain(parameter.meaning) + _default(parameter)
+    if parameter.positional and parameter.name == _variadic(signature) and signature.settings is not None:
+        text += f" Then KEY=VALUE: {_plain(signature.settings)}"
     if parameter.positional:
         word = typer.Argument(metavar=parameter.name.upper(), help=text, show_default=False)
         return _keyword(parameter.name, kind, word, inspect.Parameter.empty if parameter.required else None)

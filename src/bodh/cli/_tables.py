@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+TITLES = {"knn": "Nearest neighbours", "linear": "Linear probe", "budget": "Label budget"}
+
 TONES = {"good": "bold green", "bad": "bold red", "neutral": "bold yellow"}
 
 
@@ -142,7 +144,7 @@ def tables(console: Console, named: Mapping[str, Sequence[Mapping[str, Any]]]) -
     """Print each list of rows under its name."""
     for name, rows in named.items():
         if rows:
-            heading(console, words(name).capitalize())
+            heading(console, TITLES.get(name, words(name).capitalize()))
             table(console, *rows_of(rows))
 
 

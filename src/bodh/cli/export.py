@@ -16,6 +16,7 @@ def show(payload: Json, console: Console) -> None:
     """Print the file and the parity table that it passed."""
     answer(console, f"{payload['out']} ({payload['bytes'] / 1e6:.2f} MB) computes what the model computes", "good")
     parity(console, payload["parity"])
+    console.print()
     paragraph(console, f"the comparison is kept in {payload['proof']}", dim=True)
 
 

@@ -17,7 +17,7 @@ def show(payload: Json, console: Console) -> None:
     rows = [[record["id"], _said(record), _sure(record), _others(record)] for record in payload["records"]]
     if rows:
         console.print()
-        table(console, ["input", "class", "probability", "next"], rows)
+        table(console, ["input", "class", "probability", "otherwise"], rows)
     if payload["out"]:
         heading(console, f"{payload['count']} inputs, {payload['broken']} unreadable")
         paragraph(console, payload["out"])

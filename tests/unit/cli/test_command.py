@@ -89,3 +89,14 @@ def test_a_wrong_line_is_told_in_one_line_with_code_2(words, text, capsys) -> No
 def test_a_parse_error_names_the_help_to_read(capsys) -> None:
     run(["finetune", "d"])
     assert capsys.readouterr().err.endswith("; type: bodh finetune --help\n")
+
+
+def test_words_and_settings_stand_together_where_there_may_be_several_words() -> None:
+    call = parse("serve", "runs/a", "runs/b", "--port", "0", "threads=2")
+    assert call.arguments == {"model": ["runs/a", "runs/b"], "port": 0, "threads": 2}
+    assert parse("serve", "./a=b").arguments == {"model": ["./a=b"]}
+
+
+def test_one_word_or_a_list_of_them() -> None:
+    assert parse("evaluate", "m", "d", "--protocol", "knn,linear").arguments["protocol"] == ["knn", "linear"]
+    assert parse("evaluate", "m", "d", "--protocol", "knn").arguments["protocol"] == "knn"
