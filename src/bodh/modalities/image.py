@@ -165,8 +165,7 @@ class Modality:
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
     ) -> tuple[Tensor, ...]:
         """Return one view `[n c s s]` an entry of `spec`; see `contracts.Modality.views` and `views.image`."""
-        import torch
-
+        from bodh.views.crop import to_tensor
         from bodh.views.image import Target, render
 
         fitted = self._fitted()
@@ -187,7 +186,7 @@ class Modality:
         )  # fmt: skip
         plain: Tensor | None = None
         if len(varied) < len(spec):
-            batch = torch.from_numpy(np.ascontiguousarray(self.standardise(rows))).to(device)
+            batch = to_tensor(self.standardise(rows)).to(device)
             plain = self.prepare().to(device)(batch)
         return tuple(cast("Tensor", plain) if recipe is None else next(drawn) for recipe in recipes)
 

@@ -40,4 +40,4 @@ def corrupt(x: Tensor, *, rate: float, noise: float, seed: int, start: int, tota
 
 def rows_to_tensor(rows: np.ndarray | list[np.ndarray], device: torch.device) -> Tensor:
     """Return rows `[n d]` as a float tensor on `device`."""
-    return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).to(device)
+    return torch.from_numpy(np.array(rows, dtype=np.float32)).to(device)

@@ -55,6 +55,11 @@ def weights(starts: Tensor, lengths: Tensor, flips: Tensor | None, *, whole: int
     return matrix.div_(matrix.sum(dim=2, keepdim=True))
 
 
+def to_tensor(rows: np.ndarray) -> Tensor:
+    """Return an array as a tensor: in place where it may be written to, else (mapped files) a copy."""
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
+
+
 def planes(rows: Tensor) -> Tensor:
     """Return uint8 rows `[m h w c]` as float planes `[c m h w]`, 0 to 255."""
     # Reordering the bytes first moves a quarter of the memory that reordering floats would.
@@ -90,7 +95,7 @@ def by_slices(rows: np.ndarray | list[np.ndarray], boxes: np.ndarray, flips: np.
     """
     results = []
     for row, (top, left, high, wide), flip in zip(rows, boxes.tolist(), flips.tolist(), strict=True):
-        piece = torch.from_numpy(row[top : top + high, left : left + wide])
+        piece = to_tensor(row[top : top + high, left : left + wide])
         result = _resize(piece.permute(2, 0, 1)[None], size)
         results.append(result.flip(3) if flip else result)
     together = torch.cat(results).permute(1, 0, 2, 3).contiguous()

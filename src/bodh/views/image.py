@@ -122,8 +122,8 @@ class _Chunk:
     def planes(self) -> Tensor:
         """Return float planes `[c k h w]` of 0 to 255 of rows of one shape; made once for all views."""
         if self._planes is None:
-            whole = np.ascontiguousarray(self.rows)
-            self._planes = crop.planes(torch.from_numpy(whole).to(self.device))
+            whole = crop.to_tensor(np.ascontiguousarray(self.rows))
+            self._planes = crop.planes(whole.to(self.device))
         return self._planes
 
 
@@ -160,7 +160,7 @@ def _geometry(chunk: _Chunk, parameters: Parameters, size: int) -> Tensor:
         return affine.by_affine(chunk.planes(), place, flipped, angles, size)
     each = [
         affine.by_affine(
-            crop.planes(torch.from_numpy(row)[None].to(device)),
+            crop.planes(crop.to_tensor(row)[None].to(device)),
             place[k : k + 1],
             flipped[k : k + 1],
             angles[k : k + 1],
