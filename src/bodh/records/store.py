@@ -90,7 +90,8 @@ def open_store(
         partial = folder.with_name(folder.name + ".partial")
         held = (partial / DATA).stat().st_size if (partial / DATA).exists() else 0
         allowed = (free_bytes(stores) + held) // 2 if budget is None else budget
-        plan = Plan(_workers(workers, probe, len(source)), probe.chunk, True, tolerance, progress)
+        processes = _workers(workers, probe, len(source))
+        plan = Plan(processes, probe.chunk(len(source), processes), True, tolerance, progress)
         if probe.bytes * len(source) > allowed:
             return _streamed(source, modality, index, plan, probe.bytes * len(source), allowed)
         pack(source, modality, folder, plan)
@@ -197,10 +198,10 @@ class _Probe:
     bytes: float
     seconds: float
 
-    @property
-    def chunk(self) -> int:
-        """Records a request."""
-        return int(min(512, max(1, _CHUNK_SECONDS / max(self.seconds, 1e-9))))
+    def chunk(self, records: int, workers: int) -> int:
+        """Return how many records to ask for at once: some time's worth, and several requests a worker."""
+        worth = _CHUNK_SECONDS / max(self.seconds, 1e-9)
+        return int(max(1, min(512, worth, records / (4 * max(1, workers)))))
 
 
 def _probe(source: Source, modality: Modality) -> _Probe:

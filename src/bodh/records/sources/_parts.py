@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,9 @@ SPLIT_WORDS = {
     "t10k": "test",
 }
 """What folders and files call their parts, and what bodh calls these."""
+
+
+_CHANNELS = (1, 3, 4)
 
 
 def split_of(name: str) -> str | None:
@@ -99,6 +103,11 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave loaded records and labels behind: a worker loads its own."""
+        lean = {"targets": None, "splits": np.empty(0, "<U5")}
+        return {name: value for name, value in self.__dict__.items() if name != "_rows"} | lean
+
     @cached_property
     def _rows(self) -> np.ndarray | Sequence[np.ndarray]:
         return self.load()
@@ -109,7 +118,10 @@ class ArraySource:
 
 
 def as_records(array: np.ndarray, *, owner: str, modality: str | None) -> tuple[np.ndarray, str]:
-    """Return an array as records [n …] with its modality: [n d] numbers are vectors, uint8 [n h w (c)] images.
+    """Return an array as records [n …] with its modality: [n d] numbers are vectors, [n h w] or [n h w c] images.
+
+    Images are uint8 or uint16, or truth values; as [n h w c] also other numbers, which the modality judges. Where the
+    channels come first, they are moved.
 
     Raises:
         DataError: the array is neither.
@@ -117,21 +129,17 @@ def as_records(array: np.ndarray, *, owner: str, modality: str | None) -> tuple[
     allowed = "bodh reads images as uint8 [n h w] or [n h w c], and vectors as numbers [n d]"
     if array.dtype.kind not in "biuf":
         raise DataError(f"{owner} is an array of {array.dtype}; {allowed}")
-    if modality == "vector" or (modality is None and array.ndim == 2):
-        if array.ndim < 2:
-            raise DataError(f"{owner} has the shape {array.shape}; {allowed}")
+    if array.ndim >= 2 and (modality == "vector" or (modality is None and array.ndim == 2)):
         return array.reshape(len(array), -1), "vector"
     if array.ndim not in (3, 4):
         raise DataError(f"{owner} has the shape {array.shape}; {allowed}")
-    if array.ndim == 4 and array.shape[3] not in (1, 2, 3, 4) and array.shape[1] in (1, 3, 4):
-        array = array.transpose(0, 2, 3, 1)  # channels came first
-    if array.ndim == 4 and array.shape[3] not in (1, 2, 3, 4):
+    if array.ndim == 4 and array.shape[3] not in _CHANNELS and array.shape[1] in _CHANNELS:
+        array = array.transpose(0, 2, 3, 1)
+    if array.ndim == 4 and array.shape[3] not in _CHANNELS:
         raise DataError(f"{owner} has the shape {array.shape}, whose last axis is no channel axis; {allowed}")
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255), "image"
-    if array.dtype != np.uint8:
+    if array.ndim == 3 and array.dtype not in (np.uint8, np.uint16, bool) and modality is None:
         raise DataError(
-            f"{owner} is {array.dtype} of shape {array.shape}; {allowed}: for values from 0 to 1 "
-            "give (255 * x).round().astype('uint8'), for vectors say modality='vector'"
+            f"{owner} is {array.dtype} of shape {array.shape}: images or something else? {allowed}; "
+            "say modality=image or modality=vector"
         )
     return array, "image"

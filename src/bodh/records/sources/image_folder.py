@@ -27,7 +27,7 @@ _log = logging.getLogger("bodh")
 FALLBACK = True
 """Any folder can be tried as a folder of images, so this source is asked last."""
 SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .jp2".split()  # noqa: SIM905
+    ".png .jpg .jpeg .jpe .jfif .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .jp2 .tga".split()  # noqa: SIM905
 )
 LABEL_CHOICES = ("first", "parent", "none")
 

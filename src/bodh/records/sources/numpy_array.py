@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ _log = logging.getLogger("bodh")
 
 SUFFIXES = (".npy", ".npz")
 _INPUTS = ("x", "images", "image", "data", "inputs", "input", "features", "arr_0")
+_LARGE = 1 << 30
+"""Bytes from which a `.npy` file is decoded into the cache by workers, as files are, instead of into memory."""
 _LABELS = ("y", "labels", "label", "targets", "target", "classes", "arr_1")
 
 
@@ -83,24 +86,34 @@ def _source(
 
 
 def _npy(path: Path, modality: str | None) -> Source:
-    array = _load(path)
-    assert isinstance(array, np.ndarray)  # noqa: S101 - numpy's own promise for this suffix
-    array, kind = as_records(array, owner=repr(path.name), modality=modality)
-    reading = f"a NumPy array of shape {array.shape}"
+    array, kind = _npy_records(path, modality)
     return ArraySource(
-        path.stem, kind, lambda: array, [(path.name, len(array))], np.full(len(array), "train"), None, (),
-        file_digest([path], kind), str(path.resolve()), reading,
+        path.stem, kind, partial(_npy_rows, path, modality), [(path.name, len(array))], np.full(len(array), "train"),
+        None, (), file_digest([path], kind), str(path.resolve()), f"a NumPy array of shape {array.shape}",
+        in_memory=array.nbytes < _LARGE,
     )  # fmt: skip
+
+
+def _npy_records(path: Path, modality: str | None) -> tuple[np.ndarray, str]:
+    return as_records(np.asarray(_load(path)), owner=repr(path.name), modality=modality)
+
+
+def _npy_rows(path: Path, modality: str | None) -> np.ndarray:
+    return _npy_records(path, modality)[0]
 
 
 def _load(path: Path) -> Any:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = "it holds Python objects, which bodh never loads" if "allow_pickle" in str(error) else str(error)
+        reason = "it holds Python objects, which bodh never loads" if _objects(error) else str(error)
         raise DataError(
             f"cannot read {path.name!r}: {reason}; save plain arrays with numpy.save or numpy.savez"
         ) from error
+
+
+def _objects(error: Exception) -> bool:
+    return "allow_pickle" in str(error) or "Python objects" in str(error)
 
 
 def _npz(path: Path, input: str | None, label: str | None, modality: str | None) -> Source:  # noqa: A002
@@ -140,7 +153,7 @@ def _member(path: Path, archive: Mapping[str, np.ndarray], key: str) -> np.ndarr
     try:
         return np.asarray(archive[key])
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = "it holds Python objects, which bodh never loads" if "allow_pickle" in str(error) else str(error)
+        reason = "it holds Python objects, which bodh never loads" if _objects(error) else str(error)
         raise DataError(f"cannot read {key!r} in {path.name!r}: {reason}") from error
 
 

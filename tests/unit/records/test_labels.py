@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bodh.errors import DataError
+from bodh.records.labels import encode_labels, encode_lists, read_class_names
+
+
+@pytest.mark.parametrize(
+    ("values", "index", "names"),
+    [
+        ([3, 7, 3, -1], [0, 1, 0, -1], ("3", "7")),
+        ([True, False], [1, 0], ("false", "true")),
+        (["cat", "बिल्ली", "", None], [0, 1, -1, -1], ("cat", "बिल्ली")),
+        (["class10", "class2"], [1, 0], ("class2", "class10")),
+        ([1.0, float("nan"), 0.0], [1, -1, 0], ("0", "1")),
+        ([[1], [0]], [1, 0], ("0", "1")),
+    ],
+)
+def test_values_become_indices(values: list[object], index: list[int], names: tuple[str, ...]):
+    targets, kinds = encode_labels(values, owner="x")
+    assert targets.tolist() == index
+    assert targets.dtype == np.int64
+    assert kinds == names
+
+
+def test_names_that_the_data_brings_are_used():
+    assert encode_labels([1, 0, -1], ["cat", "dog"], owner="x")[1] == ("cat", "dog")
+    assert encode_labels(["dog"], ["cat", "dog"], owner="x")[0].tolist() == [1]
+    with pytest.raises(DataError, match="label 2, but only 2 class names"):
+        encode_labels([2], ["cat", "dog"], owner="x")
+
+
+def test_several_labels_at_once():
+    targets, names = encode_labels([[1, 0], [1, 1]], owner="x")
+    assert targets.dtype == np.uint8
+    assert names == ("0", "1")
+    targets, names = encode_lists([["dog", "cat"], None, ["dog"]], owner="x")
+    assert names == ("cat", "dog")
+    assert targets.tolist() == [[1, 1], [0, 0], [0, 1]]
+    with pytest.raises(DataError, match="zeros and ones"):
+        encode_labels([[0.5, 1], [0, 1]], owner="x")
+
+
+def test_measurements_are_no_classes():
+    with pytest.raises(DataError, match=r"measurements such as 0\.25"):
+        encode_labels([1.0, 0.25], owner="x")
+    with pytest.raises(DataError, match="2001 different words in 2001 records"):
+        encode_labels([f"word {i}" for i in range(2001)], owner="x")
+
+
+def test_class_names_are_read_from_beside_the_data(tmp_path: Path):
+    assert read_class_names(tmp_path) == ()
+    (tmp_path / "classes.txt").write_text("\ufeffबिल्ली\n\ncat \n", encoding="utf-8")
+    assert read_class_names(tmp_path) == ("बिल्ली", "cat")
