@@ -194,17 +194,14 @@ def _tell_duplicates(report: DataReport, store: RecordStore, found: Duplicates) 
             group for group in groups if id(group) not in worst
         ]
         report.duplicates += [_group_row(store, kind, group) for group in ordered[:_SHOWN]]
-        how = "exact copies of others" if kind == "same" else "hard to tell from others"
+        what = "exact copies of other records" if kind == "same" else "records hard to tell from others"
         harm = "scores will be too good" if kind == "same" else "scores may be a little too good"
         if groups:
-            _say(
-                report,
-                [f"{_count(extra, 'record')} {'is' if extra == 1 else 'are'} {how} ({_count(len(groups), 'group')})"],
-            )
+            _say(report, [f"{what}: {extra:,} ({_count(len(groups), 'group')})"])
         if across:
-            _say(report, [f"{_count(len(across), 'group')} of those reach across train, val and test: {harm}"])
+            _say(report, [f"{what}: {_count(len(across), 'group')} across train, val and test: {harm}"])
         if conflicts:
-            _say(report, [f"{_count(len(conflicts), 'group')} of those have different labels"])
+            _say(report, [f"{what}: {_count(len(conflicts), 'group')} with different labels"])
 
 
 def _count(number: int, word: str) -> str:
@@ -236,8 +233,9 @@ def _look_at_headers(report: DataReport, source: Source) -> None:
     positions = np.arange(n) if n <= _HEADERS else np.unique(np.linspace(0, n - 1, _HEADERS).astype(np.int64))
     formats: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
+    broken = {row["id"] for row in report.broken}
     for position in positions.tolist():
-        seen = _header(source, position)
+        seen = None if source.ids[position] in broken else _header(source, position)
         if seen is not None:
             formats[seen[0]] += 1
             sizes[seen[1]] += 1

@@ -67,7 +67,7 @@ def open_store(
         budget: bytes on the disk that the records may take; half of what is free by default.
         refresh: decode again even where an earlier run has.
         tolerance: share of broken records above which it stops.
-        progress: called with (records done, records in all) while decoding.
+        progress: called with (records done, records in all) while decoding; by default a line is logged now and then.
 
     Returns:
         A record store with `.skipped`, (id, reason) of broken records, and `.folder`, where it lies (None: in memory).
@@ -91,7 +91,8 @@ def open_store(
         held = (partial / DATA).stat().st_size if (partial / DATA).exists() else 0
         allowed = (free_bytes(stores) + held) // 2 if budget is None else budget
         processes = _workers(workers, probe, len(source))
-        plan = Plan(processes, probe.chunk(len(source), processes), True, tolerance, progress)
+        told = progress or _Told(source.name)
+        plan = Plan(processes, probe.chunk(len(source), processes), True, tolerance, told)
         if probe.bytes * len(source) > allowed:
             return _streamed(source, modality, index, plan, probe.bytes * len(source), allowed)
         pack(source, modality, folder, plan)
@@ -189,6 +190,27 @@ def _in_memory(
         fingerprint=source.fingerprint,
         skipped=skipped,
     )
+
+
+class _Told:
+    """Logs how far decoding is, where it takes long."""
+
+    every = 10.0
+    """seconds"""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.start, self.first = name, time.monotonic(), -1
+        self.last = self.start
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.first < 0:
+            self.first = done
+        if now - self.last < self.every or done == self.first:
+            return
+        self.last = now
+        left = (now - self.start) * (total - done) / (done - self.first)
+        _log.info("%s: %d of %d records decoded, about %.0f s left", self.name, done, total, left)
 
 
 @dataclass(frozen=True)
