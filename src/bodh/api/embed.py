@@ -63,7 +63,9 @@ def embed(
     split: str | None = None,
     **settings: Any,
 ) -> Embedded:
-    """Write the features of all records to a file; memory stays constant whatever the size of the data.
+    """Write the features of all records to a file.
+
+    Memory stays constant whatever the size of the data.
 
     Args:
         model: a model folder, or the folder of the run that made it.
@@ -98,7 +100,9 @@ def embed(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         facts = {"bodh.model": handle.digest, "bodh.data": store.fingerprint}
-        sink = sink_of(parts, shape=(len(index), dim), several=np.ndim(store.targets) == 2, facts=facts)
+        sink = sink_of(
+            parts, shape=(len(index), dim), several=store.targets is not None and store.targets.ndim == 2, facts=facts
+        )
         try:
             for chunk in stream(handle, store, index, device):
                 sink.write(chunk)

@@ -53,7 +53,9 @@ def export(
     overwrite: bool = False,
     **settings: Any,
 ) -> Exported:
-    """Export a model: write it, replay real records through it, and keep it only if it computes the same.
+    """Export a model to a file that is proven to compute the same.
+
+    The file is written, real records are replayed through it, and it is kept only if every output agrees.
 
     Args:
         model: a model folder, or the folder of the run that made it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -153,6 +154,19 @@ def check_file_name(name: str) -> None:
         raise ValueError(f"file name {name!r} is not allowed; a bare name such as 'model.safetensors' is")
 
 
+def plain(value: Any) -> Any:
+    """Return `value` as JSON values: arrays and tuples as lists, not-a-number as null."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
 def parse(content: bytes) -> Manifest:
     """Return the manifest that `content`, the bytes of a `model.json`, holds.
 
@@ -169,7 +183,7 @@ def parse(content: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
-        raise ModelError(f"model.json is not valid: {_told(error)}") from None
+        raise ModelError(f"model.json is not valid: {told(error)}") from None
 
 
 def read_json(content: bytes, name: str) -> Json:
@@ -211,7 +225,7 @@ def _leaves(value: Any) -> Iterable[Any]:
         yield value
 
 
-def _told(error: ValidationError) -> str:
+def told(error: ValidationError) -> str:
     """Return what pydantic found as one line, first faults first."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     parts = [f"{'.'.join(map(str, fault['loc'])) or 'model.json'}: {fault['msg']}" for fault in found[:5]]

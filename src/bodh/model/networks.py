@@ -7,11 +7,14 @@ Before memory for weights is taken, the network is laid out without any, and com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from bodh import _catalog
 from bodh.contracts import NetworkSpec
 from bodh.errors import BodhError, ModelError
+from bodh.model.manifest import NetworkEntry, plain, told
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +36,21 @@ def specs_of(networks: nn.ModuleDict) -> dict[str, NetworkSpec]:
     return {name: spec for name, spec in found.items() if spec is not None}
 
 
+def entries_of(specs: Mapping[str, NetworkSpec]) -> dict[Literal["backbone", "head"], NetworkEntry]:
+    """Return specs as entries of a manifest.
+
+    Raises:
+        ModelError: a spec says what a model folder may not say (a path, an address, weights from elsewhere).
+    """
+    found = {
+        name: {"room": spec.room, "name": spec.name, "arguments": plain(spec.arguments)} for name, spec in specs.items()
+    }
+    try:
+        return TypeAdapter(dict[Literal["backbone", "head"], NetworkEntry]).validate_python(found)
+    except ValidationError as error:
+        raise ModelError(f"a network cannot be built so that a model can be saved: {told(error)}") from None
+
+
 def build(specs: Mapping[str, NetworkSpec], *, seed: int = 0, device: torch.device | str = "cpu") -> nn.ModuleDict:
     """Return freshly initialised networks; the weights depend on `seed` alone, the global state is left as it was.
 
@@ -42,12 +60,13 @@ def build(specs: Mapping[str, NetworkSpec], *, seed: int = 0, device: torch.devi
         device: where; "meta" lays the networks out without memory.
 
     Raises:
-        ModelError: a component refuses its arguments.
+        ModelError: a component refuses its arguments, or they are none that a model folder may hold.
         UnknownName: no such component.
     """
     import torch
     from torch import nn
 
+    entries_of(specs)  # what could not be saved is told before anything is trained
     networks = nn.ModuleDict()
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
@@ -56,8 +75,8 @@ def build(specs: Mapping[str, NetworkSpec], *, seed: int = 0, device: torch.devi
             try:
                 networks[name] = component.build(**spec.arguments)
             except (BodhError, *_BAD_BUILD) as error:
-                told = " ".join(str(error).split())[:200]
-                raise ModelError(f"cannot build {name} {spec.room}/{spec.name}: {told}") from error
+                reason = " ".join(str(error).split())[:300]
+                raise ModelError(f"cannot build {name} {spec.room}/{spec.name}: {reason}") from error
     return networks
 
 

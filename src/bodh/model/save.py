@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
-from bodh.contracts import Json, Modality, NetworkSpec, Task
+from bodh.contracts import Json, Modality, Task
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
 from bodh.model.card import card
@@ -26,8 +23,8 @@ from bodh.model.manifest import (
     FileEntry,
     Manifest,
     ModalityEntry,
-    NetworkEntry,
     TensorSpec,
+    plain,
 )
 
 LARGEST_RECORDS = 64
@@ -76,7 +73,7 @@ def save_model(
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         modality=ModalityEntry(name=modality.name, config=modality.config.model_dump(mode="json")),
-        networks=_entries(specs),
+        networks=networks.entries_of(specs),
         capabilities=_capabilities(network, modality, task, best_block, records[:2]),
         task=task,
         class_names=tuple(class_names),
@@ -101,27 +98,6 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "timm": version("timm"),
     }
-
-
-def plain(value: Any) -> Any:
-    """Return `value` as JSON values: arrays and tuples as lists, numpy scalars as numbers, not-a-number as null."""
-    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
-        value = value.tolist()
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
-
-
-def _entries(specs: Mapping[str, NetworkSpec]) -> dict[Literal["backbone", "head"], NetworkEntry]:
-    """Return specs as entries of the manifest; what a manifest may not hold is refused here already."""
-    found = {
-        name: {"room": spec.room, "name": spec.name, "arguments": plain(spec.arguments)} for name, spec in specs.items()
-    }
-    return TypeAdapter(dict[Literal["backbone", "head"], NetworkEntry]).validate_python(found)
 
 
 def _capabilities(

@@ -1,4 +1,3 @@
-# ruff: noqa: S101, PT017 -- these are tests, shipped without pytest
 """What every export format must do; run it on your own: `check_format("myformat", tmp_path)`.
 
 Each check raises AssertionError with a sentence. `small_model` makes the model that they export: a tiny untrained
@@ -84,10 +83,10 @@ def check_format(name: str, folder: Path) -> None:
 def check_parts(name: str, model: LoadedModel, folder: Path) -> None:  # noqa: ARG001
     """The file has what `contracts.Exporter` asks for, and a sentence on itself."""
     module = _catalog.get("exporters/formats", name)
-    assert module.SUFFIX.startswith("."), f"{name}: SUFFIX is {module.SUFFIX!r}, it should start with a dot"
-    assert callable(module.write), f"{name}: no write"
-    assert callable(module.load), f"{name}: no load"
-    assert _catalog.summary("exporters/formats", name), f"{name}: the file says nothing about itself"
+    _insist(module.SUFFIX.startswith("."), f"{name}: SUFFIX is {module.SUFFIX!r}, it should start with a dot")
+    _insist(callable(module.write), f"{name}: no write")
+    _insist(callable(module.load), f"{name}: no load")
+    _insist(_catalog.summary("exporters/formats", name) != "", f"{name}: the file says nothing about itself")
 
 
 def check_parity(name: str, model: LoadedModel, folder: Path) -> None:
@@ -98,12 +97,12 @@ def check_parity(name: str, model: LoadedModel, folder: Path) -> None:
     for capability, outputs in {**expected, "predict": {"logits", "probabilities"}}.items():
         path = folder / f"{capability}{_suffix(name)}"
         found = export_model(model, name, path, capability=capability)
-        assert {parity.output for parity in found} == outputs, f"{name}: outputs {found}, wanted {outputs}"
-        assert all(parity.holds for parity in found), f"{name}: {found}"
-        assert all(parity.batches[: len(BATCHES)] == BATCHES for parity in found), f"{name}: batches of {found}"
+        _insist({parity.output for parity in found} == outputs, f"{name}: outputs {found}, wanted {outputs}")
+        _insist(all(parity.holds for parity in found), f"{name}: {found}")
+        _insist(all(parity.batches[: len(BATCHES)] == BATCHES for parity in found), f"{name}: batches of {found}")
         proof = json.loads(parity_path(path).read_text(encoding="utf-8"))
-        assert proof["format"] == name, f"{name}: the proof says {proof['format']}"
-        assert proof["bytes"] == path.stat().st_size, f"{name}: the proof is of another file"
+        _insist(proof["format"] == name, f"{name}: the proof says {proof['format']}")
+        _insist(proof["bytes"] == path.stat().st_size, f"{name}: the proof is of another file")
         _no_trace(name, path)
 
 
@@ -124,12 +123,12 @@ def check_fails_closed(name: str, model: LoadedModel, folder: Path) -> None:
         try:
             export_model(model, name, path, overwrite=True)
         except ParityError as error:
-            assert "nothing was written" in str(error), f"{name}: {error}"
+            _insist("nothing was written" in str(error), f"{name}: {error}")
         else:
             raise AssertionError(f"{name}: a file that computes something else was let through")
-    assert path.read_bytes() == b"older", f"{name}: the older file is gone"
+    _insist(path.read_bytes() == b"older", f"{name}: the older file is gone")
     left = sorted(found.name for found in folder.iterdir())
-    assert left == [path.name], f"{name}: left behind: {left}"
+    _insist(left == [path.name], f"{name}: left behind: {left}")
 
 
 def check_existing(name: str, model: LoadedModel, folder: Path) -> None:
@@ -141,10 +140,10 @@ def check_existing(name: str, model: LoadedModel, folder: Path) -> None:
     try:
         export_model(model, name, path)
     except OutputError as error:
-        assert "exists already" in str(error), f"{name}: {error}"
+        _insist("exists already" in str(error), f"{name}: {error}")
     else:
         raise AssertionError(f"{name}: an existing file was overwritten")
-    assert path.read_bytes() == b"older", f"{name}: the older file was changed"
+    _insist(path.read_bytes() == b"older", f"{name}: the older file was changed")
     export_model(model, name, path, overwrite=True)
     capability = model.capability("all")
     replay: Callable[[np.ndarray], dict[str, np.ndarray]] = _catalog.get("exporters/formats", name).load(
@@ -155,14 +154,19 @@ def check_existing(name: str, model: LoadedModel, folder: Path) -> None:
         given, wanted = replay(rows), model.compute(rows, capability)
         for output in capability.output_names:
             difference = float(np.abs(given[output] - wanted[output]).max())
-            assert difference < 1e-4, f"{name}: {output} differs by {difference} at batch size {size}"
+            _insist(difference < 1e-4, f"{name}: {output} differs by {difference} at batch size {size}")
 
 
 def _no_trace(name: str, path: Path) -> None:
     """The file does not say where on which machine it was made."""
     content = path.read_bytes()
     for trace in (str(path.parent), str(Path(_catalog.__file__).parent), "site-packages"):
-        assert trace.encode() not in content, f"{name}: the file holds {trace!r}"
+        _insist(trace.encode() not in content, f"{name}: the file holds {trace!r}")
+
+
+def _insist(holds: bool, told: str) -> None:
+    if not holds:
+        raise AssertionError(told)
 
 
 def _suffix(name: str) -> str:

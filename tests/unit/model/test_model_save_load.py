@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import nn
 
+from bodh.contracts import NetworkSpec
 from bodh.errors import ModelError, OutputError, UnknownName
 from bodh.model.loaded import LoadedModel, evaluating, load_model
+from bodh.model.manifest import plain
 from bodh.model.networks import build, flat_weights
-from bodh.model.save import plain, save_model
+from bodh.model.save import save_model
 from bodh.records.memory import MemoryStore
 from bodh.testing.formats import small_model
 
@@ -233,6 +235,11 @@ def test_what_cannot_be_saved(model: LoadedModel, tmp_path: Path):
         sick["head"].bias[0] = float("nan")
     with pytest.raises(ModelError, match=r"weight 'head\.bias' holds values that are not finite"):
         resave(model, tmp_path / "m", network=sick)
+    specs = {
+        "backbone": NetworkSpec("backbones", "timm", {"model": "resnet18", "shape": [3, 8, 8], "pretrained": True})
+    }
+    with pytest.raises(ModelError, match="'pretrained' would fetch"):
+        build(specs)
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "x").touch()
     with pytest.raises(OutputError, match="exists already"):
