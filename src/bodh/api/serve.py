@@ -80,8 +80,11 @@ def serve(
         indexes = {} if data is None else neighbour_indexes(models, data, reading)
         app = create_app(models, config=config, indexes=indexes)
         address = _address(listening.getsockname())
-        log.info("serving %s at %s (API: %s/docs); stop with Ctrl-C", ", ".join(models), address, address)
-        run(app, listening, drain_seconds=config.drain_seconds)
+
+        def announce() -> None:
+            log.info("serving %s at %s (API: %s/docs); stop with Ctrl-C", ", ".join(models), address, address)
+
+        run(app, listening, drain_seconds=config.drain_seconds, announce=announce)
         log.info("stopped; everything accepted was answered")
 
 
@@ -121,7 +124,8 @@ def neighbour_indexes(models: Mapping[str, OnnxModel], data: Any, settings: Json
     from bodh.serving import index
     from bodh.serving.engine import modality_of
 
-    indexes = {}
+    indexes: dict[str, NeighbourIndex] = {}
+    pictures: dict[str, list[bytes]] = {}  # models that see records alike share them
     for name, model in models.items():
         if "embed" not in model.capabilities:
             log.warning("model %s gives no embeddings; it shows no neighbours", name)
@@ -137,7 +141,10 @@ def neighbour_indexes(models: Mapping[str, OnnxModel], data: Any, settings: Json
             log.info("embedding %d records of %s for %s", len(positions), store.name, name)
             vectors = index.embeddings(store, modality, lambda rows, m=model: m.compute(rows)["embedding"], positions)  # type: ignore[misc]
             _keep(path, vectors)
-        indexes[name] = index.build(store, modality, vectors, positions)
+        looks = f"{modality.name} {modality.store_key()} {store.fingerprint}"
+        if looks not in pictures:
+            pictures[looks] = index.thumbnails(store, modality, positions)
+        indexes[name] = index.build(store, positions, vectors=vectors, pictures=pictures[looks])
     return indexes
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from bodh.contracts import Json, Modality, RecordStore, derive_seed
 
@@ -18,7 +20,7 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class NeighbourIndex:
-    """Embeddings `vectors` [n d] of unit length, and what to show for each: id, label ("" for none), PNG bytes."""
+    """Embeddings `vectors` [n d] of unit length, and what to show for each: id, label ("" for none), PNG or WebP."""
 
     vectors: np.ndarray
     ids: Sequence[str]
@@ -40,11 +42,13 @@ class NeighbourIndex:
         return rows
 
     def _entry(self, at: int, similarity: float) -> Json:
+        picture = self.thumbnails[at]
+        kind = "webp" if picture[:4] == b"RIFF" else "png"
         return {
             "id": self.ids[at],
             "label": self.labels[at] or None,
             "similarity": round(similarity, 6),
-            "thumbnail": "data:image/png;base64," + base64.b64encode(self.thumbnails[at]).decode(),
+            "thumbnail": f"data:image/{kind};base64,{base64.b64encode(picture).decode()}",
         }
 
 
@@ -78,14 +82,28 @@ def embeddings(
     return np.concatenate([unit(embed(modality.standardise(store.rows(part)))) for part in _batches(positions)])
 
 
-def build(store: RecordStore, modality: Modality, vectors: np.ndarray, positions: np.ndarray) -> NeighbourIndex:
-    """Return the index of the records at `positions` [n], with their `vectors` [n d], labels and thumbnails."""
+def thumbnails(store: RecordStore, modality: Modality, positions: np.ndarray) -> list[bytes]:
+    """Return a small picture of each record at `positions` [n]: WebP where that is smaller than the modality's PNG."""
+    return [_smaller(modality.show(row, size=THUMBNAIL)) for part in _batches(positions) for row in store.rows(part)]
+
+
+def build(
+    store: RecordStore, positions: np.ndarray, *, vectors: np.ndarray, pictures: Sequence[bytes]
+) -> NeighbourIndex:
+    """Return the index of the records at `positions` [n], with their `vectors` [n d] and `pictures` [n]."""
     return NeighbourIndex(
         vectors=vectors,
         ids=[str(store.ids[int(at)]) for at in positions],
         labels=[label_of(store, int(at)) for at in positions],
-        thumbnails=[modality.show(row, size=THUMBNAIL) for part in _batches(positions) for row in store.rows(part)],
+        thumbnails=pictures,
     )
+
+
+def _smaller(png: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").save(buffer, "WEBP", quality=80)
+    return min(png, buffer.getvalue(), key=len)
 
 
 def label_of(store: RecordStore, at: int) -> str:

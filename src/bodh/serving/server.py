@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,6 @@ from bodh.errors import UserError
 
 _BACKLOG = 2048
 _SEARCHED = 100
-log = logging.getLogger("bodh")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -33,23 +32,24 @@ def bind(host: str, port: int) -> socket.socket:
     family, _, _, _, address = entries[0]
     try:
         return _listen(family, address)
+    except PermissionError:
+        raise UserError(f"port {port} may not be used by this user; type: --port 8000") from None
     except OSError as error:
-        free = _next_free(family, address)
-        hint = f"; the next free one is {free}, type: --port {free}" if free else "; choose another with --port"
-        if isinstance(error, PermissionError):
-            raise UserError(f"port {port} may not be used by this user; type: --port 8000") from None
-        if free is None and port and not _could_bind(family, address):
+        if error.errno != errno.EADDRINUSE:
             raise UserError(f"cannot serve at host {host!r}: {_reason(error)}; type: --host 127.0.0.1") from None
-        raise UserError(f"port {port} on {host} is in use{hint}") from None
+        free = _next_free(family, address)
+        hint = f"the next free one is {free}, type: --port {free}" if free else "type: --port 0 for any free one"
+        raise UserError(f"port {port} on {host} is in use; {hint}") from None
 
 
-def run(app: FastAPI, listening: socket.socket, *, drain_seconds: int) -> None:
+def run(app: FastAPI, listening: socket.socket, *, drain_seconds: int, announce: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM: then take no more, finish what was accepted, and return.
 
     Args:
         app: what `create_app` returned.
         listening: what `bind` returned; closed at the end.
         drain_seconds: time that accepted requests get.
+        announce: called once, when requests are taken and a signal would be heeded.
     """
     uvicorn = _optional.require("uvicorn", extra="serve", feature="serving a model")
     config = uvicorn.Config(
@@ -65,19 +65,26 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: int) -> None:
     )
     server = uvicorn.Server(config)
     app.state.engine.stopping = lambda: server.should_exit
-    with _quiet_signals():
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    with _on_signals(stop):
+        announce()
         server.run(sockets=[listening])
 
 
 @contextmanager
-def _quiet_signals() -> Iterator[None]:
-    """Uvicorn raises the signal that stopped it once more when it is done; by then it has been answered."""
-    before: dict[signal.Signals, Any] = {}
+def _on_signals(stop: Callable[..., None]) -> Iterator[None]:
+    """Call `stop` on SIGINT and SIGTERM while uvicorn does not listen to them itself.
+
+    That is before it has begun, and after it has ended: then it raises the signal that stopped it once more, which
+    would end the process as if nothing had been done about it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, lambda *_: None)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -96,15 +103,6 @@ def _listen(family: int, address: Any) -> socket.socket:
         listening.close()
         raise
     return listening
-
-
-def _could_bind(family: int, address: Any) -> bool:
-    """Return whether any port of this address can be had."""
-    try:
-        _listen(family, (address[0], 0, *address[2:])).close()
-    except OSError:
-        return False
-    return True
 
 
 def _next_free(family: int, address: Any) -> int | None:

@@ -19,7 +19,7 @@ _NEIGHBOURS: Schema = {
             "id": {"type": "string"},
             "label": {"type": ["string", "null"]},
             "similarity": {"type": "number", "minimum": -1, "maximum": 1},
-            "thumbnail": {"type": "string", "description": "data URI of a PNG"},
+            "thumbnail": {"type": "string", "description": "data URI of a PNG or WebP"},
         },
     },
 }
