@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from pickle import PicklingError
 from types import TracebackType
 
 import numpy as np
@@ -17,6 +20,8 @@ import numpy as np
 from bodh.contracts import Modality, Source
 from bodh.errors import BodhError
 from bodh.records.worker import joined, parts
+
+_log = logging.getLogger("bodh")
 
 _START = "import sys; sys.path[:] = sys.argv[1:]; from bodh.records.worker import main; main()"
 _REQUESTS_AHEAD = 4
@@ -62,7 +67,9 @@ class Pool:
 
     def __init__(self, source: Source, modality: Modality, workers: int) -> None:
         self.source, self.modality = source, modality
-        self._workers = [_Worker(source, modality) for _ in range(workers if os.name == "posix" else 0)]
+        self._workers: list[_Worker] = []
+        if workers and os.name == "posix":
+            self._start(workers)
 
     def __enter__(self) -> Pool:
         return self
@@ -71,6 +78,17 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _start(self, workers: int) -> None:
+        try:
+            luggage = ForkingPickler.dumps((self.source, self.modality))
+            self._workers = [_Worker(luggage) for _ in range(workers)]
+            for worker in self._workers:
+                worker.greet()
+        except (_CannotTravelError, PicklingError, AttributeError, TypeError) as error:
+            # classes of a notebook or of a script are not importable elsewhere
+            _log.info("%s cannot be sent to worker processes and is decoded in this one: %s", self.source.name, error)
+            self.close()
 
     def close(self) -> None:
         """End the workers."""
@@ -106,8 +124,12 @@ class Pool:
                 yield part
 
 
+class _CannotTravelError(Exception):
+    """A source or modality that a worker cannot rebuild."""
+
+
 class _Worker:
-    def __init__(self, source: Source, modality: Modality) -> None:
+    def __init__(self, luggage: memoryview) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, *sys.path],
@@ -118,14 +140,23 @@ class _Worker:
         self._answers = Connection(os.dup(self._process.stdout.fileno()), writable=False)
         self._process.stdin.close()
         self._process.stdout.close()
-        self._say((source, modality))
+        try:
+            self._requests.send_bytes(luggage)
+        except OSError as error:
+            raise BodhError(self._epitaph()) from error
+
+    def greet(self) -> None:
+        """Wait until the worker has unpacked."""
+        try:
+            message = self._answers.recv()
+        except (EOFError, OSError) as error:
+            raise BodhError(self._epitaph()) from error
+        if message is not True:
+            raise _CannotTravelError(str(message).splitlines()[0])
 
     def ask(self, positions: np.ndarray) -> None:
-        self._say(np.asarray(positions, np.int64))
-
-    def _say(self, what: object) -> None:
         try:
-            self._requests.send(what)
+            self._requests.send(np.asarray(positions, np.int64))
         except OSError as error:
             raise BodhError(self._epitaph()) from error
 

@@ -79,7 +79,7 @@ def open_store(
     if getattr(source, "in_memory", False):
         return _in_memory(source, modality, tolerance, progress)
     stores = (cache or cache_root()) / STORES
-    folder = stores / f"{source.fingerprint[:24]}-{digest(modality.name, modality.store_key(), VERSION)[:16]}"
+    folder = stores / digest(source.fingerprint, modality.name, modality.store_key(), VERSION)
     index = folder.with_name(folder.name + "-stream")
     if refresh:
         for old in (folder, index):
@@ -125,9 +125,10 @@ class DiskStore:
     def _map(self) -> None:
         assert self.folder is not None  # noqa: S101 - for mypy
         records, axes = self._manifest["records"], self._manifest["axes"]
-        self._flat = np.memmap(self.folder / DATA, np.dtype(self._manifest["dtype"]), "r")
+        # a plain view: slicing np.memmap itself costs microseconds a record
+        self._flat = np.asarray(np.memmap(self.folder / DATA, np.dtype(self._manifest["dtype"]), "r"))
         if self.shape is not None:
-            self._rows = np.asarray(self._flat).reshape(records, *self.shape)
+            self._rows = self._flat.reshape(records, *self.shape)
             return
         self._shapes = np.fromfile(self.folder / SHAPES, "<i8").reshape(records, axes)
         self._stops = np.cumsum(self._shapes.prod(1))
@@ -146,11 +147,11 @@ class DiskStore:
         """Return copies of the records at `index` [n]: `[n …]`, or a list where shapes differ. Thread-safe."""
         if self.shape is not None:
             return gather(self._rows, index)
-        found = []
-        for position in np.asarray(index, np.int64).tolist():
-            shape, stop = self._shapes[position], self._stops[position]
-            found.append(np.array(self._flat[stop - shape.prod() : stop]).reshape(shape))
-        return found
+        index = np.asarray(index, np.int64)
+        shapes, stops = self._shapes[index], self._stops[index]
+        starts = (stops - shapes.prod(1)).tolist()
+        places = zip(shapes.tolist(), starts, stops.tolist(), strict=True)
+        return [self._flat[start:stop].copy().reshape(shape) for shape, start, stop in places]
 
 
 def read_skipped(folder: Path) -> list[tuple[str, str]]:

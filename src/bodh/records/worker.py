@@ -74,6 +74,7 @@ def main() -> None:
     sender.start()
     try:
         source, modality = requests.recv()
+        ready.put(True)
         while True:
             for part in parts(source, modality, requests.recv()):
                 ready.put(part)
@@ -90,7 +91,7 @@ def main() -> None:
 def _send(answers: Connection, ready: queue.Queue[Any]) -> None:
     try:
         while (part := ready.get()) is not None:
-            if isinstance(part, str):
+            if isinstance(part, str | bool):
                 answers.send(part)
                 continue
             rows, reasons, last = part

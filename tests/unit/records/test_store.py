@@ -226,6 +226,16 @@ def test_a_worker_that_dies_is_told(photos: Path, kept: Path, monkeypatch: pytes
         open_store(open_source(photos), Deadly(), cache=kept, workers=2)
 
 
+def test_what_cannot_be_sent_to_workers_is_decoded_here(photos: Path, kept: Path, caplog: pytest.LogCaptureFixture):
+    class Local(FakeImages):
+        """Not to be found by name from elsewhere."""
+
+    with caplog.at_level("INFO"):
+        store = open_store(open_source(photos), Local(), cache=kept, workers=2)
+    assert np.array_equal(store.rows(np.array([39]))[0], picture(39))
+    assert "photos cannot be sent to worker processes and is decoded in this one" in caplog.text
+
+
 # -------------------------------------------------------------------------------------- killed, or side by side
 
 
