@@ -5,7 +5,7 @@ import sys
 import bodh
 
 out = sys.argv[1] if len(sys.argv) > 1 else "runs/learn-and-prove"
-model = bodh.pretrain("sklearn:digits", out=out, epochs=2, **{"modality.size": 16, "modality.views.flip": 0.0})
+model = bodh.pretrain("sklearn:digits", out=out, epochs=1, **{"modality.size": 8, "modality.views.flip": 0.0})
 verdict = bodh.evaluate(model, "sklearn:digits", protocol="knn")
 
 print(model)
