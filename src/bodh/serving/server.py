@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import socket
 import threading
@@ -51,6 +52,11 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: int, announce:
         drain_seconds: time that accepted requests get.
         announce: called once, when requests are taken and a signal would be heeded.
     """
+    for chatty in (
+        "python_multipart",
+        "PIL",
+    ):  # they repeat what a stranger sent, line by line; the answer says it once
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     uvicorn = _optional.require("uvicorn", extra="serve", feature="serving a model")
     config = uvicorn.Config(
         app,
