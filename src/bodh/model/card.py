@@ -56,6 +56,7 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
         "head": _network(networks["head"].name, networks["head"].arguments) if "head" in networks else "",
         "input": embed.inputs[0],
         "input_hint": "raw pixels, 0 to 255" if image else "one row a record",
+        "one": "one.jpg" if image else "rows.npy",
         "records_word": "images" if image else "records",
         "metrics": _flat(manifest.metrics),
         "provenance": _flat(manifest.provenance),

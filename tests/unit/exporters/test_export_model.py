@@ -193,6 +193,12 @@ def test_an_onnx_file_says_all_that_a_server_needs(model: LoadedModel, tmp_path:
     assert not any(node.metadata_props or node.doc_string for node in graph.node)
     proof = json.loads(exporting.parity_path(path).read_text(encoding="utf-8"))
     assert proof["opset"]["ai.onnx"] >= 18
+    assert model.folder is not None
+    card = (model.folder.path / "README.md").read_text(encoding="utf-8")
+    code = card.split("without PyTorch")[1].split("```python\n")[1].split("```")[0]
+    found: dict = {}
+    exec(code.replace('"model.onnx"', repr(str(path))), found)  # what the model card tells people to type
+    assert found["outputs"]["probabilities"].shape == (8, 10)
 
 
 def test_loading_an_onnx_file_takes_no_torch(model: LoadedModel, tmp_path: Path):

@@ -361,3 +361,23 @@ def test_code_beside_the_model_is_never_run(folder: Path):
         (folder / name).write_text(f"open({str(folder / 'ran')!r}, 'w')")
     load_model(folder)
     assert not (folder / "ran").exists()
+
+
+def test_vectors_are_a_model_too(tmp_path: Path):
+    from bodh import _catalog
+    from bodh.records.open import open_source
+
+    rows = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    module = _catalog.get("modalities", "vector")
+    modality = module.Modality.fit(open_source(rows), module.VectorConfig())
+    network = build({"backbone": NetworkSpec("backbones", "mlp", {"shape": list(modality.prepared_shape)})})
+    save_model(
+        tmp_path / "m", network=network, modality=modality, task=None, class_names=(), records=rows, provenance={},
+        metrics={},
+    )  # fmt: skip
+    model = load_model(tmp_path / "m")
+    store = MemoryStore(rows)
+    assert model.features(store, np.arange(40)).shape == (40, network["backbone"].dim)
+    card = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
+    assert "one.jpg" not in card
+    assert "model.embed(rows)" in card
