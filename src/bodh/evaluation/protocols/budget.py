@@ -11,15 +11,15 @@ Axes: `s` draws, `n` test records.
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bodh.contracts import Json, derive_seed
-from bodh.evaluation.protocols._tables import METRICS, compared, explain
-from bodh.evaluation.result import PRETRAINED, TITLES, Chart, Contest, Curve, ProtocolResult
+from bodh.evaluation.contests import compared, labels_needed, written
+from bodh.evaluation.protocols._tables import METRICS, explain
+from bodh.evaluation.result import PRETRAINED, TITLES, Chart, Contest, Curve, Grid, ProtocolResult
 from bodh.metrics.intervals import mean_interval
 from bodh.records.splits import label_budget
 
@@ -31,7 +31,10 @@ logger = logging.getLogger("bodh")
 LABELS = True
 HEAD = False
 TITLE = "Label budget"
-SAVED = "Labels saved"
+SAVED = (
+    "labels that a baseline needs for what the pretrained model reaches, as a multiple of its labels, read off the "
+    "baseline's curve between budgets"
+)
 PER_CLASS = ("1", "2", "5", "10", "20", "100%")
 SHARES = ("1%", "5%", "10%", "25%", "100%")
 
@@ -71,16 +74,15 @@ def run(context: Context) -> ProtocolResult:
     curves = {arm: _curve(arm, contests) for arm in contests[0].scores}
     metric = METRICS[context.metric]
     chart = Chart(TITLE, "labels", metric, list(curves.values()), log_x=True, note=explain(context))
+    how = (
+        f"{context.config.seeds} draws; {explain(context)}; difference: to the best baseline at that budget, paired, "
+        "with its interval for other draws and other test records"
+    )
+    table = Grid(TITLE, [_row(contest) for contest in contests], how)
     return ProtocolResult(
         "budget",
         figures={arm: {contest.level: float(contest.scores[arm].mean()) for contest in contests} for arm in curves},
-        tables={TITLE: [_row(contest) for contest in contests], SAVED: _saved(contests)},
-        notes={
-            TITLE: f"{context.config.seeds} draws; {explain(context)}; difference: to the best baseline at that "
-            "budget, paired, with its interval for other draws and other test records",
-            SAVED: "labels that a baseline needs for what the pretrained model reaches, as a multiple of its labels, "
-            "read off the baseline's curve between budgets",
-        },
+        tables={"budget": table, "labels_saved": Grid("Labels saved", _saved(contests), SAVED)},
         contests=contests,
         charts=(chart,),
     )
@@ -169,28 +171,3 @@ def _saved(contests: tuple[Contest, ...]) -> list[Json]:
                 row[TITLES[arm]] = written(*labels_needed(contests, contest, arm))
         rows.append(row)
     return rows
-
-
-def labels_needed(contests: tuple[Contest, ...], contest: Contest, arm: str) -> tuple[float, str]:
-    """Return (multiple, "=" or ">" or "<"): the labels with which `arm` equals the pretrained model at `contest`.
-
-    Between budgets the curve of `arm` is straight over the logarithm of the labels, and never falls. ">": not reached
-    with the most labels that were tried; "<": passed with the fewest already.
-    """
-    aim = float(contest.scores[PRETRAINED].mean())
-    labels = [c.labels for c in contests]
-    curve = np.maximum.accumulate([float(c.scores[arm].mean()) for c in contests])
-    if curve[0] >= aim:
-        return labels[0] / contest.labels, "=" if curve[0] == aim else "<"
-    for i in range(1, len(curve)):
-        if curve[i] >= aim:
-            part = (aim - curve[i - 1]) / (curve[i] - curve[i - 1])
-            needed = math.exp((1 - part) * math.log(labels[i - 1]) + part * math.log(labels[i]))
-            return needed / contest.labels, "="
-    return labels[-1] / contest.labels, ">"
-
-
-def written(multiple: float, sign: str) -> str:
-    """Return "3.1×", "> 10×" or "< 1×"."""
-    number = f"{multiple:.1f}" if multiple < 10 else f"{multiple:.0f}"
-    return f"{number}×" if sign == "=" else f"{sign} {number}×"

@@ -12,7 +12,7 @@ import numpy as np
 
 from bodh.contracts import Json, derive_seed
 from bodh.evaluation.protocols._tables import explain
-from bodh.evaluation.result import TITLES, ProtocolResult
+from bodh.evaluation.result import TITLES, Grid, ProtocolResult
 from bodh.metrics.clusters import agreement, clusters, unit
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 LABELS = False
 HEAD = False
-TITLE = "Clusters"
 MOST = 10_000
 NUMBERS = (2, 5, 10, 20)
 
@@ -33,7 +32,7 @@ def run(context: Context) -> ProtocolResult:
     else:
         figures, note = _agreement(context)
     rows = [{"features": TITLES[arm], **values} for arm, values in figures.items()]
-    return ProtocolResult("cluster", figures=figures, tables={TITLE: rows}, notes={TITLE: note})
+    return ProtocolResult("cluster", figures=figures, tables={"clusters": Grid("Clusters", rows, note)})
 
 
 def _agreement(context: Context) -> tuple[dict[str, Json], str]:

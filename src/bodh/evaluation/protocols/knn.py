@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bodh.evaluation.protocols._tables import arm_row, every_draw, explain
-from bodh.evaluation.result import Contest, ProtocolResult
+from bodh.evaluation.result import Contest, Grid, ProtocolResult
 
 if TYPE_CHECKING:
     from bodh.evaluation.context import Context
 
 LABELS = True
 HEAD = False
-TITLE = "Nearest neighbours"
 
 
 def run(context: Context) -> ProtocolResult:
@@ -49,8 +48,7 @@ def run(context: Context) -> ProtocolResult:
     return ProtocolResult(
         "knn",
         figures={arm: {context.metric: float(s.mean())} for arm, s in scores.items()},
-        tables={TITLE: [arm_row(context, arm, s) for arm, s in scores.items()]},
-        notes={TITLE: how},
+        tables={"knn": Grid("Nearest neighbours", [arm_row(context, arm, s) for arm, s in scores.items()], how)},
         contests=(contest,),
     )
 

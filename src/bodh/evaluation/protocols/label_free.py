@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from bodh.contracts import Json, Shard, View, derive_seed
-from bodh.evaluation.result import PRETRAINED, TITLES, ProtocolResult
+from bodh.evaluation.result import PRETRAINED, TITLES, Grid, ProtocolResult
 from bodh.metrics import label_free as scores
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LABELS = False
 HEAD = False
-TITLE = "Scores without labels"
 RECORDS = 2048
 VIEWED = 256
 VIEWS = 8
@@ -48,7 +47,9 @@ def run(context: Context) -> ProtocolResult:
         rows[-1]["collapsed"] = "yes" if figures[arm]["collapsed"] else "no"
     count = min(RECORDS, len(context.positions["test"]))
     note = f"on {count:,} test records; LiDAR and alignment from {VIEWS} views of {min(VIEWED, count):,} records"
-    return ProtocolResult("label_free", figures=figures, tables={TITLE: rows}, notes={TITLE: note})
+    return ProtocolResult(
+        "label_free", figures=figures, tables={"label_free": Grid("Scores without labels", rows, note)}
+    )
 
 
 def measure(model: LoadedModel, store: RecordStore, positions: np.ndarray, features: np.ndarray, *, seed: int) -> Json:

@@ -16,34 +16,33 @@ from bodh.errors import UnknownName
 from bodh.evaluation import logistic
 from bodh.evaluation.features import all_blocks
 from bodh.evaluation.protocols._tables import METRICS, arm_row, every_draw, explain
-from bodh.evaluation.result import PRETRAINED, Contest, ProtocolResult
+from bodh.evaluation.result import PRETRAINED, Contest, Grid, ProtocolResult
 
 if TYPE_CHECKING:
     from bodh.evaluation.context import Context
 
 LABELS = True
 HEAD = False
-TITLE = "Linear probe"
-BLOCKS = "Linear probe of every block"
 
 
 def run(context: Context) -> ProtocolResult:
     """Return the probe's scores of the model, untrained networks and the raw input; of other blocks where asked for."""
+    chosen = chosen_blocks(context)  # a wrong name is told before anything is computed
     scores = {
         arm: np.stack([context.scores(context.probe(arm, draw=draw)) for draw in range(context.draws(arm))])
         for arm in context.arms
     }
-    tables = {TITLE: [arm_row(context, arm, s) for arm, s in scores.items()]}
-    notes = {TITLE: f"logistic regression, penalty chosen within the training records; {explain(context)}"}
+    how = f"logistic regression, penalty chosen within the training records; {explain(context)}"
+    tables = {"linear": Grid("Linear probe", [arm_row(context, arm, s) for arm, s in scores.items()], how)}
     figures: dict[str, Json] = {arm: {context.metric: float(s.mean())} for arm, s in scores.items()}
-    chosen = chosen_blocks(context)
     if chosen:
-        tables[BLOCKS] = _blocks(context, chosen)
-        notes[BLOCKS] = "one pass over the records for all blocks; the untrained column is one network"
-        figures[PRETRAINED]["blocks"] = {row["block"]: row[METRICS[context.metric]] for row in tables[BLOCKS]}
+        rows = _blocks(context, chosen)
+        how = "one pass over the records for all blocks; the untrained column is one network"
+        tables["linear_blocks"] = Grid("Linear probe of every block", rows, how)
+        figures[PRETRAINED]["blocks"] = {row["block"]: row[METRICS[context.metric]] for row in rows}
     labels = len(context.positions["train"])
     contest = Contest(f"all {labels:,} labels", labels, 1.0, None, every_draw(context, scores))
-    return ProtocolResult("linear", figures=figures, tables=tables, notes=notes, contests=(contest,))
+    return ProtocolResult("linear", figures=figures, tables=tables, contests=(contest,))
 
 
 def chosen_blocks(context: Context) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bodh.contracts import Json
 from bodh.errors import DataError
-from bodh.evaluation.result import PRETRAINED, Confusion, Mistake, ProtocolResult
+from bodh.evaluation.result import PRETRAINED, Confusion, Grid, Mistake, ProtocolResult
 from bodh.metrics import classification
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 LABELS = True
 HEAD = True
-TITLE = "Classifier on test records"
-PER_CLASS = "Each class"
 MISTAKES = 24
 
 
@@ -34,21 +32,21 @@ def run(context: Context) -> ProtocolResult:
         figures = classification.several_labels(probabilities, targets)
     else:
         figures = classification.single_label(probabilities, targets)
-    tables: dict[str, list[Json]] = {
-        TITLE: [{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()],
-        PER_CLASS: classification.per_class(probabilities, targets, names),
+    rows: list[Json] = [{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()]
+    tables = {
+        "task": Grid("Classifier on test records", rows, note),
+        "classes": Grid("Each class", classification.per_class(probabilities, targets, names)),
     }
     confusions: tuple[Confusion, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     if not several:
         counts = classification.confusion(probabilities.argmax(axis=1), targets, len(names))
         confusions = (Confusion("Confusion", names, counts, note="rows: true class; columns: what the model says"),)
-        mistakes = _mistakes(probabilities, targets, positions, names)
+        mistakes = surest_mistakes(probabilities, targets, positions, names)
     return ProtocolResult(
         "task",
         figures={PRETRAINED: figures},
         tables=tables,
-        notes={TITLE: note},
         confusions=confusions,
         mistakes=mistakes,
     )
@@ -88,9 +86,17 @@ def aligned(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     return probabilities, targets, positions, note
 
 
-def _mistakes(
+def surest_mistakes(
     probabilities: np.ndarray, targets: np.ndarray, positions: np.ndarray, names: tuple[str, ...]
 ) -> tuple[Mistake, ...]:
+    """Return at most 24 records that were told wrongly, the surest first.
+
+    Args:
+        probabilities: [n k].
+        targets: [n] class index.
+        positions: [n] in the store.
+        names: [k] of the classes.
+    """
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != targets)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]

@@ -1,0 +1,141 @@
+"""`evaluate`: did learning without labels help?"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bodh.contracts import Json
+from bodh.errors import OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bodh.api.load import Model
+    from bodh.config.base import Config
+    from bodh.contracts import RecordStore
+    from bodh.evaluation.config import EvaluationConfig
+    from bodh.evaluation.verdict import Verdict
+    from bodh.model.loaded import LoadedModel
+
+logger = logging.getLogger("bodh")
+
+
+def evaluate(
+    model: Model | str | Path,
+    data: Any,
+    *,
+    protocol: str | Sequence[str] = "auto",
+    baselines: str | Sequence[str] = "auto",
+    seeds: int = 3,
+    out: str | Path | None = None,
+    device: str = "auto",
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Verdict:
+    """Say whether learning without labels helped, with the evidence.
+
+    The model's frozen features are compared with an untrained network, with the raw input, and with the same
+    network trained from scratch on the same labels: by nearest neighbours, by a linear probe, and over label
+    budgets, several draws each, on test records that choose nothing. Writes `evaluation.json` and `report.html`.
+
+    Args:
+        model: a model folder, or the folder of the run that made it.
+        data: labelled folder, file, named data set or array; without labels little can be said, and is.
+        protocol: auto, or some of: budget, linear, knn, task, cluster, label_free.
+        baselines: auto (all), none, or some of: untrained, raw, scratch.
+        seeds: label draws, and networks of the untrained and the scratch baseline; fewer than 3 cannot tell.
+        out: folder for the report; by default the run of the model, else ./MODEL-evaluation.
+        device: auto, cpu, cuda, cuda:N or mps.
+        config: TOML file with any of these and all settings.
+        **settings: any other setting, as in `key=value` on the command line: budgets=1,5,10% (labels a class, or
+            shares), blocks=all, metric, seed, neighbours, records, scratch_views, data.label …
+
+    Returns:
+        the verdict: yes, no or cannot tell; its sentence, evidence, tables and report.
+
+    Raises:
+        UserError: something given was wrong; one line says what, where and what to do.
+
+    Example:
+        bodh evaluate runs/photos-simclr labelled/
+        bodh evaluate runs/photos-simclr labelled/ --seeds 5 budgets=1,2,5,10,20
+        bodh evaluate runs/photos-simclr labelled/ --protocol linear blocks=all
+    """
+    from bodh.api._evaluation_report import write_report
+    from bodh.api._inputs import open_records
+    from bodh.api.load import load
+    from bodh.config.files import overlay
+    from bodh.evaluation.prove import prove
+
+    arguments = {"protocol": protocol, "baselines": baselines, "seeds": seeds, "out": out, "device": device}
+    given, settings = overlay(config, evaluate, arguments, settings)
+    chosen = evaluation_config(given, settings)
+    handle = load(model)
+    folder = _open_out(given["out"], handle)
+    loaded = handle.loaded(given["device"])
+    store = open_records(loaded.modality, data, {k: v for k, v in settings.items() if k.split(".")[0] == "data"})
+    scratch = None
+    if "scratch" in chosen.arms:
+        scratch = scratch_of(loaded, store, chosen)
+    proof = prove(loaded, store, config=chosen, train_scratch=scratch)
+    report = folder / "report.html"
+    verdict = proof.verdict.written_to(report)
+    _write_json(folder / "evaluation.json", proof.to_json() | verdict.to_json() | {"model": str(handle.folder)})
+    write_report(report, proof, handle)
+    return verdict
+
+
+def evaluation_config(given: Json, settings: Json) -> EvaluationConfig:
+    """Return the settings of an evaluation; all mistakes are told at once.
+
+    Raises:
+        ConfigError: a setting is unknown or out of its range.
+    """
+    from bodh.api._settings import DataConfig
+    from bodh.config.resolve import resolve
+    from bodh.evaluation.config import EvaluationConfig
+
+    own = {"protocols": given["protocol"], "baselines": given["baselines"], "seeds": given["seeds"]}
+    sections: dict[str, type[Config]] = {"": EvaluationConfig, "data": DataConfig}
+    return cast("EvaluationConfig", resolve(own | settings, sections)[""])
+
+
+def scratch_of(model: LoadedModel, store: RecordStore, config: EvaluationConfig) -> Any:
+    """Return what trains the supervised baseline: (train positions, test positions, seed) -> probabilities."""
+    from bodh.api._scratch import fit_scratch
+
+    def train(positions: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        return fit_scratch(model, store, positions, test, seed=seed % 2**31, views=config.scratch_views)
+
+    return train
+
+
+def _open_out(out: str | Path | None, model: Model) -> Path:
+    """Make and return the folder for the report, before anything is computed.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    folder = Path(out) if out is not None else model.run or Path(f"{model.folder.name}-evaluation")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write into {folder}; choose another --out")
+    return folder
+
+
+def _write_json(path: Path, content: Json) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --out") from error
