@@ -9,14 +9,30 @@ import pytest
 from typer.main import get_command
 
 import bodh
-from bodh.cli._command import FLAGS, Call
+from bodh.cli._command import FLAGS, Call, _variadic
 from bodh.cli._signature import read_signature
 from bodh.cli.app import VERBS, application
 from tests.house._source import SOURCE
 
 COMMON = ["--json", "--quiet", "--verbose", "--debug"]
 
-FROZEN = {}
+FROZEN = {
+    "pretrain": "DATA KEY=VALUE --objective --backbone --out --epochs "
+    "--minutes --device --seed --resume --from --config",
+    "finetune": "DATA KEY=VALUE --from --task --freeze --labels-per-class "
+    "--out --epochs --minutes --device --seed --resume --config",
+    "evaluate": "MODEL DATA KEY=VALUE --protocol --baselines --seeds --out --device --config",
+    "compare": "DATA KEY=VALUE --objectives --minutes --out --backbone --device --seed",
+    "embed": "MODEL DATA KEY=VALUE --out --device --split",
+    "search": "MODEL DATA QUERY KEY=VALUE --top --device",
+    "predict": "MODEL INPUTS --out --device",
+    "export": "MODEL KEY=VALUE --format --out --capability --data --overwrite",
+    "serve": "MODEL --host --port --data",
+    "data": "DATA KEY=VALUE --check --forget",
+    "list": "KIND NAME",
+    "doctor": "",
+    "demo": "--out --seed",
+}
 """Every verb with its words and flags. Change this only together with the documentation and the changelog."""
 
 
@@ -53,7 +69,7 @@ def test_names_are_the_same_in_both(verb) -> None:
     expected = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
-            expected.append("KEY=VALUE")
+            expected += ["KEY=VALUE"] * (_variadic(read_signature(verb)) is None)  # else they stand among the words
         elif parameter.kind is parameter.KEYWORD_ONLY:
             expected.append("--" + FLAGS.get(name, name).replace("_", "-"))
         else:
@@ -66,7 +82,7 @@ def test_every_argument_and_at_least_one_example_is_in_the_help(verb) -> None:
     signature = read_signature(verb)
     assert [p.name for p in signature.parameters if not p.meaning] == []
     assert signature.settings != ""
-    assert len(signature.summary) <= 79, "the summary is one line of `bodh --help`"
+    assert len(signature.summary) <= 110, "the summary is a line or two of `bodh --help`"
     assert f"bodh {verb}" in signature.example
 
 

@@ -9,7 +9,6 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -49,8 +48,6 @@ def application() -> typer.Typer:
     ) -> None: ...
 
     for verb in VERBS:
-        if not (Path(__file__).parents[1] / "api" / f"{verb}.py").is_file():
-            continue  # TEMP
         add(app, command(verb))
     return app
 
