@@ -131,15 +131,14 @@ class _CannotTravelError(Exception):
 class _Worker:
     def __init__(self, luggage: memoryview) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        (ours_in, theirs_out), (theirs_in, ours_out) = os.pipe(), os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, *sys.path],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0,
-        )  # fmt: skip
-        assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101, PT018 - for mypy
-        self._requests = Connection(os.dup(self._process.stdin.fileno()), readable=False)
-        self._answers = Connection(os.dup(self._process.stdout.fileno()), writable=False)
-        self._process.stdin.close()
-        self._process.stdout.close()
+            [sys.executable, "-c", _START, *sys.path], stdin=theirs_in, stdout=theirs_out, env=environment
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._requests = Connection(ours_out, readable=False)
+        self._answers = Connection(ours_in, writable=False)
         try:
             self._requests.send_bytes(luggage)
         except OSError as error:

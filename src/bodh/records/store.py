@@ -111,6 +111,7 @@ class DiskStore:
 
     def __init__(self, source: Source, folder: Path, manifest: Json) -> None:
         self.folder: Path | None = folder
+        self._place = folder
         self.name, self.fingerprint = source.name, source.fingerprint
         kept = np.load(folder / KEPT) if (folder / KEPT).exists() else np.arange(len(source))
         self.ids: Sequence[str] = pick(source.ids, kept)
@@ -123,14 +124,13 @@ class DiskStore:
         self._map()
 
     def _map(self) -> None:
-        assert self.folder is not None  # noqa: S101 - for mypy
         records, axes = self._manifest["records"], self._manifest["axes"]
         # a plain view: slicing np.memmap itself costs microseconds a record
-        self._flat = np.asarray(np.memmap(self.folder / DATA, np.dtype(self._manifest["dtype"]), "r"))
+        self._flat = np.asarray(np.memmap(self._place / DATA, np.dtype(self._manifest["dtype"]), "r"))
         if self.shape is not None:
             self._rows = self._flat.reshape(records, *self.shape)
             return
-        self._shapes = np.fromfile(self.folder / SHAPES, "<i8").reshape(records, axes)
+        self._shapes = np.fromfile(self._place / SHAPES, "<i8").reshape(records, axes)
         self._stops = np.cumsum(self._shapes.prod(1))
 
     def __getstate__(self) -> dict[str, Any]:
