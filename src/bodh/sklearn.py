@@ -111,6 +111,8 @@ class SelfSupervisedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[mi
 
         check_is_fitted(self)
         rows = self._check(X, reset=False)
+        if rows.ndim > 2:
+            rows = self._decoded(rows)
         device = resolve_device(self.device)
         double = rows.ndim == 2 and device.type == "cpu"
         dtype = torch.float64 if double else torch.float32
@@ -124,8 +126,15 @@ class SelfSupervisedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[mi
                 parts.append(network(prepare(inputs.to(dtype) if double else inputs)).cpu().numpy())
         return np.concatenate(parts)
 
+    def _decoded(self, images: np.ndarray) -> np.ndarray:
+        from bodh.api import _settings, _training
+        from bodh.records.open import open_source
+
+        data = _training.prepare_data(open_source(images), None, _settings.DataConfig(), modality=self.modality_)
+        return self.modality_.standardise(data.store.rows(np.arange(len(images))))
+
     def _check(self, X: Any, *, reset: bool) -> np.ndarray:  # noqa: N803
-        if np.ndim(X) in {3, 4}:
+        if isinstance(X, np.ndarray) and X.ndim in {3, 4}:
             return np.asarray(X)
         rows = validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=LEAST_ROWS if reset else 1)
         return np.asarray(rows)
