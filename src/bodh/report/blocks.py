@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Tone = Literal["good", "bad", "neutral"]
-"""How something is to be read; never by colour alone: a mark goes with it."""
+"""How something is to be read; never by colour alone: good and bad have a mark beside it."""
 
 Cell = str | float | int | None
 """A table cell; None is shown as a dash, floats with four significant digits, right-aligned."""
