@@ -129,12 +129,21 @@ def _settings(words: list[str], arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(value: Any, parameter: Parameter) -> Any:
-    """Return a word as the value that the parameter wants: `a,b` as a list, `3` as a number where one is allowed."""
-    if parameter.several and isinstance(value, str) and ("," in value or "str" not in parameter.kinds):
+    """Return a word as the value that the parameter wants: a number, `a,b` as a list, or the word itself."""
+    if not isinstance(value, str):
+        return value
+    if parameter.several and ("," in value or "str" not in parameter.kinds):
         return split_list(value)
-    if isinstance(value, str) and {"int", "float"} & set(parameter.kinds):
-        return parse_value(value)
-    return value
+    numbers = {"int", "float"} & set(parameter.kinds)
+    read = parse_value(value) if numbers else value
+    if numbers == {"float"} and isinstance(read, int) and not isinstance(read, bool):
+        return float(read)
+    wrong = isinstance(read, (bool, str)) or (numbers == {"int"} and isinstance(read, float))
+    if wrong and numbers and not {"str"} & set(parameter.kinds) and value not in parameter.choices:
+        kind = "whole number" if numbers == {"int"} else "number"
+        flag = FLAGS.get(parameter.name, parameter.name).replace("_", "-")
+        raise ConfigError(f"--{flag} {value}: {value!r} is no {kind}; write one, as in --{flag} 10")
+    return read
 
 
 # ------------------------------------------------------------------------------------ typer's parameters
@@ -181,8 +190,8 @@ def _kind(parameter: Parameter) -> tuple[Any, str | None]:
     metavar: str | None = "NAME"
     if kinds == {"bool"}:
         kind, metavar = bool, None
-    elif kinds in ({"int"}, {"float"}) and not parameter.choices:
-        kind, metavar = (int if kinds == {"int"} else float), "N"
+    elif kinds <= {"int", "float"} and not parameter.choices:
+        metavar = "N"  # read by `_read`, whose message says what was given
     elif parameter.several and parameter.positional:
         kind = list[str]
     elif parameter.several:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from typer.main import get_command
 
-from bodh.cli._command import Call
+from bodh.cli._command import Call, _read
+from bodh.cli._signature import Parameter
 from bodh.cli.app import application, run
 from bodh.errors import ConfigError
 
@@ -56,8 +57,14 @@ def test_lists_and_several_words() -> None:
 
 
 def test_a_number_where_a_word_or_a_number_is_allowed() -> None:
-    assert parse("finetune", "d", "--from", "m", "--freeze", "2").arguments["freeze"] == 2
-    assert parse("finetune", "d", "--from", "m", "--freeze", "none").arguments["freeze"] == "none"
+    def read(word: str, *kinds: str, choices: tuple[str, ...] = ()) -> object:
+        return _read(word, Parameter("freeze", kinds, choices, "'backbone'", False, False, ""))
+
+    assert read("2", "str", "int") == 2
+    assert read("none", "str", "int") == "none"
+    assert read("none", "int", choices=("backbone", "none")) == "none"
+    assert read("2", "str") == "2"
+    assert repr(read("2", "float")) == "2.0"
 
 
 def test_switches_that_are_on_can_be_turned_off() -> None:
@@ -71,7 +78,12 @@ def test_switches_that_are_on_can_be_turned_off() -> None:
         (["pretrain"], "bodh: missing argument 'DATA'"),
         (["finetune", "d"], "bodh: missing option '--from'"),
         (["pretrain", "d", "--objektive", "x"], "bodh: no such option: --objektive"),
-        (["pretrain", "d", "--epochs", "many"], "bodh: invalid value for '--epochs': 'many' is not a valid float"),
+        (
+            ["pretrain", "d", "--epochs", "many"],
+            "bodh: --epochs many: 'many' is no number; write one, as in --epochs 10",
+        ),
+        (["pretrain", "d", "--seed", "1.5"], "bodh: --seed 1.5: '1.5' is no whole number; write one, as in"),
+        (["pretrain", "d", "--seed", "true"], "bodh: --seed true: 'true' is no whole number"),
         (["pretrain", "d", "epochs"], "bodh: 'epochs' is no setting; write key=value, as in epochs=50"),
         (["list", "objectives", "simcrl"], "bodh: no objective named 'simcrl' (did you mean 'simclr'?); there are: "),
         (["list", "objektives"], "bodh: no kind named 'objektives' (did you mean 'objectives'?); there are: "),
