@@ -73,7 +73,7 @@ def test_hue(photographs, functional, shifts):
     images[2, :, :4] = 0.3
     images[3, 0, :4], images[3, 1:, :4] = 1.0, 0.0
     expected = [functional.adjust_hue(image, shift) for image, shift in zip(images, shifts, strict=True)]
-    assert largest(colour.hue(as_planes(images), torch.tensor(shifts)), expected) < 1e-4
+    assert largest(colour.hue(as_planes(images), colour.turns(torch.tensor(shifts))), expected) < 1e-4
 
 
 def test_hue_of_every_colour(functional):
@@ -81,15 +81,17 @@ def test_hue_of_every_colour(functional):
     cube = torch.stack(torch.meshgrid(levels, levels, levels, indexing="ij")).reshape(3, 1, 18, -1)
     for shift in (-0.45, -0.2, -0.05, 0.1, 0.33, 0.5):
         expected = functional.adjust_hue(cube[:, 0], shift)
-        assert largest(colour.hue(cube.clone(), torch.tensor([shift])), [expected]) < 1e-4
+        assert largest(colour.hue(cube.clone(), colour.turns(torch.tensor([shift]))), [expected]) < 1e-4
 
 
 def test_whole_jitter_in_its_order(photographs, functional):
     images = squares(photographs, 32)
-    factors = torch.stack([FACTORS, FACTORS.flip(0), FACTORS.roll(2), (FACTORS - 0.9) / 3])
+    shifts = (FACTORS - 0.9) / 3
+    drawn = torch.stack([FACTORS, FACTORS.flip(0), FACTORS.roll(2), shifts])
+    factors = torch.cat([drawn[:3], colour.turns(shifts)])
     recipe = Recipe(brightness=1, contrast=1, saturation=1, hue=0.3)
     expected = []
-    for image, (b, c, s, h) in zip(images, factors.T.tolist(), strict=True):
+    for image, (b, c, s, h) in zip(images, drawn.T.tolist(), strict=True):
         image = functional.adjust_contrast(functional.adjust_brightness(image, b), c)
         expected.append(functional.adjust_hue(functional.adjust_saturation(image, s), h))
     assert largest(colour.jitter(as_planes(images), factors, recipe), expected) < 1 / 255

@@ -8,6 +8,7 @@ banded matrix on either side 8, 50, 160, 370, 1700 at 32, 64, 96, 128, 224 px; s
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -50,18 +51,24 @@ def blur(x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _by_matrices(x: Tensor, taps: Tensor) -> Tensor:
-    m, reach, size = len(taps), taps.shape[1] - 1, x.shape[-1]
-    at = torch.arange(size, device=x.device)
-    matrix = x.new_zeros((m, size, size))
-    for step in range(reach + 1):
-        for direction in (-step, step) if step else (0,):
-            to = (at + direction).abs()
-            to = torch.where(to >= size, 2 * (size - 1) - to, to)
-            matrix[:, at, to] += taps[:, step, None]
+    m, size = len(taps), x.shape[-1]
+    places = _places(size, taps.shape[1] - 1, x.device)
+    matrix = (taps @ places.flatten(1)).view(m, size, size)
     transposed = matrix.transpose(1, 2)
     for plane in x:
         plane.copy_(torch.bmm(torch.bmm(matrix, plane), transposed))
     return x
+
+
+@cache
+def _places(size: int, reach: int, device: torch.device) -> Tensor:
+    """Return how often [r+1 size size] the tap so far off the centre, of each pixel, falls on each pixel."""
+    at = torch.arange(size)
+    places = torch.zeros(reach + 1, size, size)
+    for step in range(-reach, reach + 1):
+        to = (at + step).abs()
+        places[abs(step), at, torch.where(to >= size, 2 * (size - 1) - to, to)] += 1
+    return places.to(device)
 
 
 def _by_shifts(x: Tensor, taps: Tensor) -> Tensor:

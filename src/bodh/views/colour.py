@@ -40,8 +40,15 @@ def saturation(x: Tensor, factor: Tensor) -> Tensor:
     return torch.lerp(luma(x), x, _each(factor), out=x).clamp_(0.0, 1.0)
 
 
-def hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Shift the hue by `shift` `[m]` turns, -0.5 to 0.5, keeping value and chroma.
+def turns(shift: Tensor) -> Tensor:
+    """Return how far `shift` `[m]` turns of hue (-0.5 to 0.5) carry from each channel's own hue, `[3 m]` in sixths."""
+    own = torch.tensor((0.0, 2.0, -2.0), device=shift.device)
+    away = 6 * shift[None] - own[:, None]
+    return away - 6 * torch.round(away / 6)
+
+
+def hue(x: Tensor, away: Tensor) -> Tensor:
+    """Shift the hue, keeping value and chroma, by what `turns` made `away` `[3 m]` of.
 
     The same map as through HSV and back, without its branches. With chroma C = max - min, a pixel's signed hue in
     sixths of a turn from red is ±(1 + (g + b - r - min) / C), with the sign of g - b; and a channel whose
@@ -54,11 +61,8 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     torch.maximum(chroma, r, out=chroma).sub_(low)
     angle = torch.add(g, b).sub_(r).sub_(low).div_(chroma.clamp(min=1e-6)).add_(1.0)
     angle.copysign_(g - b)
-    own = torch.tensor((0.0, 2.0, -2.0), device=x.device)
-    away = 6 * shift[None] - own[:, None]
-    away = (away - 6 * torch.round(away / 6))[:, :, None, None]
     # For |p| up to 7 (here 6 at most), clamp(2 - d, 0, 1) is clamp(||p| - 3| - 1, 0, 1).
-    turned = torch.add(angle, away, out=x)
+    turned = torch.add(angle, away[:, :, None, None], out=x)
     turned.abs_().sub_(3.0).abs_().clamp_(1.0, 2.0)
     return torch.addcmul(low.sub_(chroma), chroma, turned, out=x)
 
@@ -80,7 +84,7 @@ def jitter(x: Tensor, factors: Tensor, recipe: Recipe) -> Tensor:
 
     Args:
         x: planes.
-        factors: [4 m], as in `draw.Parameters`.
+        factors: [6 m], as in `draw.Parameters`.
         recipe: the strengths that the factors were drawn with.
     """
     if recipe.brightness:
@@ -90,7 +94,7 @@ def jitter(x: Tensor, factors: Tensor, recipe: Recipe) -> Tensor:
     if recipe.saturation and len(x) == 3:
         saturation(x, factors[2])
     if recipe.hue and len(x) == 3:
-        hue(x, factors[3])
+        hue(x, factors[3:6])
     return x
 
 

@@ -29,7 +29,9 @@ def prefers_matrices(device: torch.device, height: int, width: int, size: int) -
     return device.type != "cpu" or max(height, width, size) <= MATRIX_SIDE
 
 
-def weights(starts: Tensor, lengths: Tensor, flips: Tensor | None, *, whole: int, size: int) -> Tensor:
+def weights(
+    starts: Tensor, lengths: Tensor, flips: Tensor | None, *, whole: int, size: int, total: float = 1.0
+) -> Tensor:
     """Return resampling matrices `[m size whole]` of one axis: bilinear, antialiased, within the crop.
 
     The weights are those of `interpolate(mode="bilinear", antialias=True)`: a triangle as wide as the larger of one
@@ -41,18 +43,19 @@ def weights(starts: Tensor, lengths: Tensor, flips: Tensor | None, *, whole: int
         flips: [m] bool, reverse the axis; None: no row.
         whole: length of the source axis.
         size: length of the target axis.
+        total: sum of each row.
     """
     at = torch.arange(size, device=starts.device, dtype=torch.float32)[None]
     if flips is not None:
         at = torch.where(flips[:, None], size - 1 - at, at)
     scale = lengths[:, None] / size
-    centre = starts[:, None] + (at + 0.5) * scale - 0.5
-    pixel = torch.arange(whole, device=starts.device, dtype=torch.float32)
-    matrix = (pixel - centre[:, :, None]).abs_()
-    matrix.div_(scale.clamp(min=1.0)[:, :, None]).neg_().add_(1.0).clamp_(min=0.0)
+    width = scale.clamp(min=1.0)
+    centre = (starts[:, None] + (at + 0.5) * scale - 0.5) / width
+    pixel = torch.arange(whole, device=starts.device, dtype=torch.float32)[None]
     inside = (pixel >= starts[:, None]) & (pixel < (starts + lengths)[:, None])
-    matrix.mul_(inside[:, None, :])
-    return matrix.div_(matrix.sum(dim=2, keepdim=True))
+    matrix = torch.sub(centre[:, :, None], (pixel / width)[:, None]).abs_()
+    matrix.neg_().add_(1.0).clamp_(min=0.0).mul_(inside[:, None].to(torch.float32))
+    return matrix.mul_(total / matrix.sum(dim=2, keepdim=True))
 
 
 def to_tensor(rows: np.ndarray) -> Tensor:
@@ -76,7 +79,7 @@ def by_matrices(source: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
         size: side of the result, pixels.
     """
     c, m, h, w = source.shape
-    down = weights(boxes[:, 0], boxes[:, 2], None, whole=h, size=size).mul_(1 / 255)
+    down = weights(boxes[:, 0], boxes[:, 2], None, whole=h, size=size, total=1 / 255)
     across = weights(boxes[:, 1], boxes[:, 3], flips, whole=w, size=size).transpose(1, 2)
     out = source.new_empty((c, m, size, size))
     for channel in range(c):

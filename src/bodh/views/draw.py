@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bodh.views.colour import turns
 from bodh.views.recipe import Recipe
 
 ATTEMPTS = 10
@@ -38,7 +39,7 @@ class Parameters:
     jitter: np.ndarray
     """[n] bool"""
     factors: Tensor
-    """[4 n] float: brightness, contrast, saturation factors (0 and above) and hue shift (turns, -0.5 to 0.5)"""
+    """[6 n] float: brightness, contrast, saturation factors (0 and above), and three for the hue (`colour.turns`)"""
     grey: np.ndarray
     """[n] bool"""
     blur: np.ndarray
@@ -99,7 +100,7 @@ def draw(recipe: Recipe, *, total: int, seed: int) -> Parameters:
         _between(max(0.0, 1 - strength), 1 + strength, u[:, column])
         for column, strength in enumerate((recipe.brightness, recipe.contrast, recipe.saturation))
     ]
-    factors.append(_between(-recipe.hue, recipe.hue, u[:, 3]))
+    shift = torch.from_numpy(_between(-recipe.hue, recipe.hue, u[:, 3]))
     return Parameters(
         recipe=recipe,
         area=_between(*recipe.crop_scale, crops[:, :ATTEMPTS]),
@@ -108,7 +109,7 @@ def draw(recipe: Recipe, *, total: int, seed: int) -> Parameters:
         flip=u[:, 6] < recipe.flip,
         angle=_between(-recipe.rotation, recipe.rotation, u[:, 7]),
         jitter=u[:, 8] < recipe.jitter,
-        factors=torch.from_numpy(np.stack(factors)).to(torch.float32),
+        factors=torch.cat([torch.from_numpy(np.stack(factors)), turns(shift)]).to(torch.float32),
         grey=u[:, 9] < recipe.grey,
         blur=u[:, 10] < recipe.blur,
         sigma=_between(*recipe.blur_sigma, u[:, 11]),

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 import torch
 
+Item = TypeVar("Item")
 
-def for_each(work: Callable[[int], None], items: Iterable[int]) -> None:
+
+def for_each(work: Callable[[Item], None], items: Sequence[Item]) -> None:
     """Call `work` for every item, on as many threads as PyTorch uses here; the first exception is raised."""
-    items = list(items)
     threads = torch.get_num_threads()
     if threads == 1:
         for item in items:
