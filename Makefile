@@ -6,16 +6,17 @@ VENV ?= .venv
 PYTHON ?= python3
 TESTS ?= tests
 JOBS ?= auto
+DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # threads of PyTorch and OpenMP: the worker processes are the parallelism of the tests
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench bench-cifar10 docs clean
 
 help:
-	@echo "make demo | test | lint | bench | docs | clean"
+	@echo "make demo | test | lint | bench | bench-cifar10 | docs | clean"
 
 ifneq ($(origin VENV),file)
   # named by the caller: taken as it is
@@ -51,8 +52,17 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# on a machine that does nothing else; the last one, which takes an hour, has a target of its own
 bench: $(DEV)
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/footprint.py
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/pack_50k.py $(DATA)/cifar10
+	$(BIN)/python benchmarks/mnist_cnn.py
+	$(BIN)/python benchmarks/kill.py
+
+bench-cifar10: $(DEV)
+	$(BIN)/python benchmarks/cifar10.py --out runs/bench-cifar10
 
 docs: $(USE)
 	$(BIN)/python docs/build.py
