@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bodh.contracts import Json
-from bodh.errors import BodhError, ConfigError, Interrupted, OutputError, UnknownName
+from bodh.errors import BodhError, ConfigError, Interrupted, UnknownName
 
 if TYPE_CHECKING:
     from bodh.evaluation.prove import Proof
@@ -115,7 +115,8 @@ def compare(
     if len(failures) == len(names):
         raise failures[0]
     best, sentence = _conclude(rows, len(failures))
-    report = _report(folder, [*rows, *floors], sentence, {"minutes each": f"{minutes:g}", "backbone": backbone, "seed": str(seed)})  # fmt: skip
+    settled = {"minutes each": f"{minutes:g}", "backbone": backbone, "seed": str(seed)}
+    report = _report(folder, [*rows, *floors], sentence, settled | {key: str(value) for key, value in settings.items()})
     return Comparison([*rows, *floors], sentence, best, report)
 
 
@@ -160,12 +161,13 @@ def _measure(model: Any, data: Any, settings: Json, *, device: str, seed: int, f
     loaded = model.loaded(device)
     store = open_records(loaded.modality, data, {k: v for k, v in settings.items() if k.split(".")[0] == "data"})
     labelled = store.targets is not None and len(store.class_names) > 1
-    config = EvaluationConfig(
-        protocols=("budget", "linear", "knn", "label_free") if labelled else ("label_free",),
-        baselines=("untrained", "raw") if floors else ("none",),
-        budgets=("1%", "10%"),
-        seed=seed,
-    )
+    asked: Json = {
+        "protocols": ("budget", "linear", "knn", "label_free") if labelled else ("label_free",),
+        "baselines": ("untrained", "raw") if floors else ("none",),
+        "budgets": ("1%", "10%"),
+        "seed": seed,
+    }
+    config = EvaluationConfig.model_validate(asked)
     return prove(loaded, store, config=config)
 
 
@@ -196,7 +198,7 @@ def _conclude(rows: list[Json], failed: int) -> tuple[str | None, str]:
         best = leaders.pop()
         return (
             best,
-            f"{best} is ahead by every measure (linear probe: {told}); one run each, so treat small gaps as none.{lost}",
+            f"{best} is ahead by every measure (linear probe: {told}); one run each: small gaps say nothing.{lost}",
         )
     return None, f"No objective is ahead by every measure (linear probe: {told}); one run each.{lost}"
 
@@ -220,6 +222,4 @@ def _report(folder: Path, rows: list[Json], sentence: str, what: dict[str, str])
     )
     path = folder / "report.html"
     write(report, path)
-    if not path.is_file():
-        raise OutputError(f"cannot write {path}")
     return path
