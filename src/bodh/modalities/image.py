@@ -148,9 +148,10 @@ class Modality:
                 continue
             side = min(high, wide)
             left, top = (wide - side) // 2, (high - side) // 2
-            image = Image.fromarray(row[:, :, 0] if channels == 1 else row)
-            box = (left, top, left + side, top + side)
-            resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+            # Cut first: Pillow's own `box` lets pixels from outside it into the edges.
+            square = row[top : top + side, left : left + side]
+            image = Image.fromarray(np.ascontiguousarray(square[:, :, 0] if channels == 1 else square))
+            resized = image.resize((size, size), Image.Resampling.BILINEAR)
             place[:] = np.asarray(resized).reshape(size, size, channels)
         return out
 

@@ -150,7 +150,7 @@ def png_header(wide: int, high: int) -> bytes:
         (png_header(10_000, 10_000), "bomb"),
         (png_header(60_000, 60_000), "bomb"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        (np.zeros((4, 4, 7), np.uint8), r"shape \[4, 4, 7\]"),
+        (np.zeros((5, 4, 7), np.uint8), r"shape \[5, 4, 7\]"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \[0, 4, 3\]"),
         (np.full((4, 4), 7.5, np.float32), "from 7.5 to 7.5"),
         (np.full((4, 4), np.nan, np.float32), "nan"),
@@ -322,6 +322,8 @@ def test_seam():
     assert thumbnail.size == (64, 32)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PyTorch's exporter about itself
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_prepare_in_a_graph(tmp_path, dynamic):
     """Any batch; and, exported from rows of another shape, any height and width."""
