@@ -1,6 +1,6 @@
 """What bodh costs before it does anything: `import bodh`, `bodh --help`, and the size of an installation.
 
-    python benchmarks/footprint.py [--runs 7]
+python benchmarks/footprint.py [--runs 7]
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def main() -> None:
     print(f"bodh --help:           {seconds([sys.executable, '-m', 'bodh', '--help'], runs)}")
     print(f"bodh pretrain --help:  {seconds([sys.executable, '-m', 'bodh', 'pretrain', '--help'], runs)}")
     packages = Path(sysconfig.get_path("purelib"))
-    print(f"this environment:      {megabytes(packages):,.0f} MB, of which torch {megabytes(packages / 'torch'):,.0f} MB")
+    whole, torch = megabytes(packages), megabytes(packages / "torch")
+    print(f"this environment:      {whole:,.0f} MB, of which torch {torch:,.0f} MB")
     print(f"bodh itself:           {megabytes(Path(__file__).parents[1] / 'src' / 'bodh'):.2f} MB")
 
 

@@ -1,6 +1,6 @@
 """Kill -9 a run at random moments, resume it each time, and compare its final weights with an unbroken run's.
 
-    python benchmarks/kill.py [--kills 20] [--objective simclr]
+python benchmarks/kill.py [--kills 20] [--objective simclr]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 def command(out: Path, objective: str, epochs: int, *, resume: bool) -> list[str]:
     """Return the command line of the run."""
     line = [sys.executable, "-m", "bodh", "pretrain", "sklearn:digits", "--objective", objective, "--backbone", "cnn"]
-    line += ["--epochs", str(epochs), "--out", str(out), "checkpoint_minutes=0.002", "modality.size=16", "backbone.width=32"]
+    line += ["--epochs", str(epochs), "--out", str(out), "checkpoint_minutes=0.002", "modality.size=16"]
     return [*line, "--resume"] if resume else line
 
 
@@ -34,7 +34,8 @@ def broken_run(out: Path, objective: str, epochs: int, *, kills: int, longest: f
     moments = []
     for _ in range(kills):
         resume = (out / "plan.json").exists()
-        with subprocess.Popen(command(out, objective, epochs, resume=resume), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        line, quiet = command(out, objective, epochs, resume=resume), subprocess.DEVNULL
+        with subprocess.Popen(line, stderr=quiet, stdout=quiet) as process:
             moment = draw.uniform(0, longest)
             time.sleep(moment)
             if process.poll() is None:
@@ -60,9 +61,11 @@ def main() -> None:
         start = time.perf_counter()
         subprocess.run(command(whole, options.objective, options.epochs, resume=False), check=True, capture_output=True)
         seconds = time.perf_counter() - start
-        moments = broken_run(part, options.objective, options.epochs, kills=options.kills, longest=min(seconds, 12.0), seed=0)
+        longest = min(seconds, 12.0)
+        moments = broken_run(part, options.objective, options.epochs, kills=options.kills, longest=longest, seed=0)
         same = weights(whole) == weights(part)
-        print(f"unbroken run: {seconds:.1f} s; killed {len(moments)} times, after {min(moments):.1f} to {max(moments):.1f} s")
+        span = f"after {min(moments):.1f} to {max(moments):.1f} s"
+        print(f"unbroken run: {seconds:.1f} s; killed {len(moments)} times, {span}")
         print(f"final weights: {'identical' if same else 'DIFFERENT'} ({weights(whole)[:16]} / {weights(part)[:16]})")
         sys.exit(0 if same else 1)
 

@@ -92,7 +92,8 @@ def main() -> None:
         times: dict[str, list[float]] = {"bodh": [], "bodh float32": [], "plain, 0 workers": [], "plain, 2 workers": []}
         for turn in range(options.rounds):
             times["bodh"].append(bodh_epochs(options.data, options.part, Path(folder) / f"a{turn}")[0])
-            times["bodh float32"].append(bodh_epochs(options.data, options.part, Path(folder) / f"b{turn}", precision="float32")[0])
+            out = Path(folder) / f"b{turn}"
+            times["bodh float32"].append(bodh_epochs(options.data, options.part, out, precision="float32")[0])
             for workers in (0, 2):
                 times[f"plain, {workers} workers"].append(plain_epochs(options.data, options.part, workers)[0])
         for side, values in times.items():

@@ -21,16 +21,16 @@ import numpy as np
 import torch
 
 from bodh.api import _settings, _training
-from bodh.contracts import Batch, Progress
+from bodh.contracts import Batch
 from bodh.records.feed import Feed, Place
 from bodh.train.engine import Engine, keep_freed_memory, resolve_precision
 from bodh.train.loop import Training, _one_step
-from bodh.train.optimise import Clock, Plan
+from bodh.train.optimise import Plan
 
 
 def bodh_training(data: Any, network: torch.nn.Module, *, batch: int, precision: str) -> Training:
     """Return a training that is ready to step."""
-    settings = {"batch": batch, "epochs": 100, "precision": precision, "optimiser": "sgd", "learning_rate": 0.06, "progress": "none"}
+    settings = {"batch": batch, "epochs": 100, "precision": precision, "optimiser": "sgd", "learning_rate": 0.06}
     sections = _training.resolve_job(settings, "simclr", "image", {})
     from bodh import _catalog
 
@@ -41,7 +41,8 @@ def bodh_training(data: Any, network: torch.nn.Module, *, batch: int, precision:
     )
     device = torch.device("cpu")
     feed = Feed(data.store, data.train, data.modality, objective.views(), batch=batch, seed=0, place=Place(device))
-    training = Training(objective, feed, config, Engine(device, precision=resolve_precision(precision, device)), Plan(10**6))
+    engine = Engine(device, precision=resolve_precision(precision, device))
+    training = Training(objective, feed, config, engine, Plan(10**6))
     training.objective.train()
     return training
 
@@ -108,19 +109,17 @@ def compare(data: Any, name: str, *, size: int, batch: int, steps: int, rounds: 
     network = _settings.fresh(name, data.modality, {}, 0)
     rows = data.store.rows(data.train[: min(len(data.train), 8 * batch)])
     images = [Image.fromarray(row) for row in rows]
-    sides = {
-        "lightly float32": [lightly_step(images, copy.deepcopy(network), size=size, batch=batch, workers=w) for w in workers],
+    every = {
+        f"lightly {count} workers": lightly_step(images, copy.deepcopy(network), size=size, batch=batch, workers=count)
+        for count in workers
     }
-    ours = {}
     for precision in ("float32", "auto"):
-        ours[f"bodh {precision}"] = advance(bodh_training(data, copy.deepcopy(network), batch=batch, precision=precision))
-        ours[f"bound {precision}"] = bound_step(bodh_training(data, copy.deepcopy(network), batch=batch, precision=precision))
-    every = {f"lightly {w} workers": side for w, side in zip(workers, sides["lightly float32"], strict=True)} | ours
+        ready = [bodh_training(data, copy.deepcopy(network), batch=batch, precision=precision) for _ in range(2)]
+        every |= {f"bodh {precision}": advance(ready[0]), f"bound {precision}": bound_step(ready[1])}
     seconds: dict[str, list[float]] = {key: [] for key in every}
-    for key, side in every.items():
+    for side in every.values():
         for _ in range(2):
             next(side)
-        del key
     for _ in range(rounds):
         for key, side in every.items():
             start = time.perf_counter()
@@ -132,7 +131,8 @@ def compare(data: Any, name: str, *, size: int, batch: int, steps: int, rounds: 
     told = []
     for key, value in middle.items():
         share = f"{middle[key.replace('bodh', 'bound')] / value:.0%}" if key.startswith("bodh") else ""
-        told.append(f"| {size} | {name} | {key} | {value * 1000:,.0f} | {batch / value:,.0f} | {best / value:.2f} | {share} |")
+        figures = f"{value * 1000:,.0f} | {batch / value:,.0f} | {best / value:.2f} | {share}"
+        told.append(f"| {size} | {name} | {key} | {figures} |")
     return told
 
 
@@ -145,7 +145,6 @@ def main() -> None:
     parser.add_argument("--networks", default="small,resnet18")
     options = parser.parse_args()
     keep_freed_memory()
-    Clock()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, numpy {np.__version__}")
     print("| px | network | side | ms a step | images/s | × lightly | share of the bound |")
     print("|--:|---|---|--:|--:|--:|--:|")
@@ -154,7 +153,9 @@ def main() -> None:
         sections = _training.resolve_job({"modality.size": size}, "simclr", "image", {})
         data = _training.prepare_data(source, sections["modality"], _settings.DataConfig())
         for name in options.networks.split(","):
-            rows = compare(data, name, size=size, batch=batch, steps=options.steps, rounds=options.rounds, workers=[0, 2])
+            rows = compare(
+                data, name, size=size, batch=batch, steps=options.steps, rounds=options.rounds, workers=[0, 2]
+            )
             print("\n".join(rows), flush=True)
 
 

@@ -41,18 +41,18 @@ def torchvision() -> ModuleType:
     fails on registering a meta function for `torchvision::nms`. Declaring the two operators' schemas first lets
     the Python half (models, transforms v2, and timm on top) import; bodh uses none of the compiled operators.
     """
-    import torch  # noqa: PLC0415
+    import torch
 
-    global _stub
+    global _stub  # noqa: PLW0603 -- the declarations live as long as this object
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-    library = torch.library.Library("torchvision", "DEF")
+    library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _stub = library  # the declarations live as long as this object
+    _stub = library
     return importlib.import_module("torchvision")
 
 

@@ -143,7 +143,7 @@ class Modality(Protocol):
         ...
 
     def prepare(self) -> nn.Module:
-        """Return the module from the input array (image: uint8 `[n h w c]`) to what a backbone takes (float `[n c s s]`).
+        """Return the module from the input array (image: uint8 `[n h w c]`) to a backbone's (float `[n c s s]`).
 
         It is the first part of every exported graph.
         """

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bodh.config.base import Config
@@ -52,23 +53,44 @@ def open_run(out: str | Path | None, *, name: str, resume: bool) -> Path:
     return folder
 
 
-def record_plan(run: Path, *, verb: str, arguments: Json, sections: Mapping[str, Config], fingerprint: str) -> None:
+@dataclass(frozen=True)
+class Identity:
+    """What makes two runs the same run.
+
+    Attributes:
+        verb: "pretrain" or "finetune".
+        arguments: what the verb was asked for, as plain values.
+        sections: resolved settings.
+        fingerprint: of the data.
+    """
+
+    verb: str
+    arguments: Json
+    sections: Mapping[str, Config]
+    fingerprint: str
+
+    def to_json(self) -> Json:
+        """Return everything as plain values."""
+        settings = {name: config.model_dump(mode="json") for name, config in self.sections.items()}
+        return {"verb": self.verb, "arguments": self.arguments, "settings": settings, "data": self.fingerprint}
+
+
+def record_plan(run: Path, identity: Identity) -> None:
     """Write config.toml and plan.json, from which `check_plan` tells whether a resumed run is the same run."""
     draft = run / ".plan.json"  # first, and whole or not at all: from now on the run can be resumed
-    draft.write_text(json.dumps(_plan(verb, arguments, sections, fingerprint), ensure_ascii=False), encoding="utf-8")
+    draft.write_text(json.dumps(identity.to_json(), ensure_ascii=False), encoding="utf-8")
     draft.replace(run / "plan.json")
-    (run / "config.toml").write_text(dump_toml(sections, arguments), encoding="utf-8")
+    (run / "config.toml").write_text(dump_toml(identity.sections, identity.arguments), encoding="utf-8")
 
 
-def check_plan(run: Path, *, verb: str, arguments: Json, sections: Mapping[str, Config], fingerprint: str) -> None:
+def check_plan(run: Path, identity: Identity) -> None:
     """Compare with what the run was started with.
 
     Raises:
         ConfigError: settings or data differ; every difference is named.
     """
     before: Json = json.loads((run / "plan.json").read_text(encoding="utf-8"))
-    now = _plan(verb, arguments, sections, fingerprint)
-    old, new = _flat(before), _flat(json.loads(json.dumps(now)))
+    old, new = _flat(before), _flat(json.loads(json.dumps(identity.to_json())))
     different = [
         f"{key}: the run has {old.get(key)!r}, given {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
@@ -83,11 +105,6 @@ def check_plan(run: Path, *, verb: str, arguments: Json, sections: Mapping[str, 
 def _has_content(folder: Path) -> bool:
     """Return True where `folder` holds more than the draft of a run that was killed before it began."""
     return any(path.name != ".plan.json" for path in folder.iterdir())
-
-
-def _plan(verb: str, arguments: Json, sections: Mapping[str, Config], fingerprint: str) -> Json:
-    plain = {name: config.model_dump(mode="json") for name, config in sections.items()}
-    return {"verb": verb, "arguments": arguments, "settings": plain, "data": fingerprint}
 
 
 def _flat(tree: Json, prefix: str = "") -> Json:

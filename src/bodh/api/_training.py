@@ -104,7 +104,12 @@ def facts_of(store: RecordStore, positions: np.ndarray, *, steps: int, batch: in
 
 
 def planned_steps(config: TrainConfig, records: int) -> int:
-    """Return the optimiser steps of `epochs` passes; 1 where a time budget decides later."""
+    """Return the optimiser steps of `epochs` passes; with a time budget an estimate, which the loop replaces.
+
+    The estimate depends on the settings alone, for a resumed run must build the same objective: three steps a second.
+    """
+    if config.minutes is not None:
+        return max(1, round(180 * config.minutes))
     return max(1, round((config.epochs or 0) * (records // config.batch)))
 
 
@@ -154,7 +159,7 @@ def resolve_job(
     sections: dict[str, type[Config]] = {
         "": TrainConfig,
         "objective": module.Config,
-        "modality": config_class(_catalog.get("modalities", modality)),
+        "modality": cast("type[Config]", config_class(_catalog.get("modalities", modality))),
         "data": DataConfig,
     }
     return resolve(settings, sections, {"": {**module.DEFAULTS, **length}})
@@ -183,20 +188,15 @@ def execute(job: Job) -> Path:
         run = Path(engine.same(str(_run.open_run(job.out, name=name, resume=job.resume)) if engine.leads else ""))
         spec = cast("Any", job.network).spec
         arguments = {"objective": job.objective, "backbone": spec.name, "network": dict(spec.arguments), **job.notes}
-        identity = {
-            "verb": job.verb,
-            "arguments": arguments,
-            "sections": job.sections,
-            "fingerprint": job.data.store.fingerprint,
-        }
+        identity = _run.Identity(job.verb, arguments, job.sections, job.data.store.fingerprint)
         if job.resume:
-            _run.check_plan(run, **identity)
+            _run.check_plan(run, identity)
             if (run / "model" / "model.json").is_file():
                 logger.info("%s is finished already", run)
                 return run
         elif engine.leads:
             tell(job.reasons)
-            _run.record_plan(run, **identity)
+            _run.record_plan(run, identity)
         engine.wait()
         trained, outcome = run_training(engine, job, run)
         if engine.leads:

@@ -6,7 +6,6 @@ Records stream through in batches; memory depends on the batch alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -193,18 +192,6 @@ def records_from_bytes(content: bytes) -> np.ndarray:
         return load(content)["records"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{RECORDS} is not valid: {' '.join(str(error).split())[:200]}") from None
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put `network` into evaluation mode for a while; every part gets its own mode back."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _placed(network: nn.ModuleDict, device: torch.device) -> nn.ModuleDict:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from bodh.backbones._modes import evaluating
 from bodh.contracts import Json, Modality, Task
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
 from bodh.model.card import card
 from bodh.model.folder import CARD, RECORDS, WEIGHTS, Folder, check_free, write_folder
-from bodh.model.loaded import evaluating
 from bodh.model.manifest import (
     SCHEMA_VERSION,
     CapabilitySpec,

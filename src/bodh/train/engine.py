@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -95,10 +96,9 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device("cuda" if name == "gpu" else name)
-    except RuntimeError:
-        raise DeviceError(f"unknown device {name!r}; there are: auto, cpu, cuda, cuda:N, mps") from None
+    if not re.fullmatch(r"cpu|mps|gpu|cuda(:\d+)?", name):
+        raise DeviceError(f"unknown device {name!r}; there are: auto, cpu, cuda, cuda:N, mps")
+    device = torch.device("cuda" if name == "gpu" else name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
         raise DeviceError(
@@ -107,9 +107,7 @@ def resolve_device(name: str) -> torch.device:
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(f"device {name!r} was asked for, but this machine has none; type: --device cpu")
-    if device.type not in {"cpu", "cuda", "mps"}:
-        raise DeviceError(f"device {name!r} is not supported; there are: auto, cpu, cuda, cuda:N, mps")
-    if device.type == "cuda" and device.index is None:
+    if name in {"cuda", "gpu"}:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return device
 

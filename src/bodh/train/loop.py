@@ -216,7 +216,8 @@ def _finite(training: Training, loss: Tensor, norm: Tensor) -> bool:
         training.skipped += 1
         training.skipped_in_a_row += 1
         logger.warning("step %d: loss %s, gradient norm %s; skipped", training.step, loss.item(), norm.item())
-        torch._foreach_copy_(list(training.objective.buffers()), training.sane)  # running statistics saw the bad batch
+        for buffer, sane in zip(training.objective.buffers(), training.sane, strict=True):
+            buffer.copy_(sane)  # running statistics saw the bad batch
         if training.skipped_in_a_row >= training.config.not_finite:
             raise Diverged(
                 f"the loss was not finite in {training.skipped_in_a_row} steps in a row up to step {training.step}; "
@@ -224,7 +225,8 @@ def _finite(training: Training, loss: Tensor, norm: Tensor) -> bool:
             )
         return False
     training.skipped_in_a_row = 0
-    torch._foreach_copy_(training.sane, list(training.objective.buffers()))
+    for buffer, sane in zip(training.objective.buffers(), training.sane, strict=True):
+        sane.copy_(buffer)
     return True
 
 

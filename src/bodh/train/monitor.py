@@ -6,14 +6,13 @@ the weights alone. The scores rank checkpoints of one run; they do not compare m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bodh.backbones._modes import evaluating
 from bodh.contracts import Json, Modality, RecordStore, Shard, View, derive_seed
 from bodh.metrics.label_free import alignment, alpha_req, collapsed, feature_std, lidar, rankme, uniformity
 
@@ -74,18 +73,6 @@ class Monitor:
         (images,) = self._modality.views(self._rows[:count], (View("strong"),), seed, shard, self._device)
         parts = [backbone(part).float() for part in torch.split(images, 256)]
         return torch.cat(parts)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put `module` into evaluation mode and put every part back as it was."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 @dataclass(slots=True)

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import nn
 
+from bodh.backbones._modes import evaluating
 from bodh.contracts import NetworkSpec
 from bodh.errors import ModelError, OutputError, UnknownName
-from bodh.model.loaded import LoadedModel, evaluating, load_model
+from bodh.model.loaded import LoadedModel, load_model
 from bodh.model.manifest import plain
 from bodh.model.networks import build, flat_weights
 from bodh.model.save import save_model
