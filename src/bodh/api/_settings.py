@@ -80,10 +80,11 @@ def default_backbone(modality: str, device: str) -> str:
     return "resnet18" if device == "cuda" else "small"
 
 
-def default_length(records: int, *, smallest: int, given: dict[str, Any]) -> dict[str, Any]:
+def default_length(records: int, *, smallest: int, given: dict[str, Any], device: str) -> dict[str, Any]:
     """Return batch and epochs that suit `records` training records, without what the user gave.
 
-    Short sets are passed over more often: about 2,500 steps of 256, between 10 and 500 epochs.
+    Short sets are passed over more often: about 2,500 steps, between 10 and 500 epochs. A CPU takes smaller
+    batches, for its throughput does not grow with them and more steps teach more.
 
     Raises:
         DataError: too few records for any batch.
@@ -92,7 +93,7 @@ def default_length(records: int, *, smallest: int, given: dict[str, Any]) -> dic
         raise DataError(
             f"{records} usable training records are too few to learn from; at least {max(8, 2 * smallest)} are needed"
         )
-    batch = min(256, 2 ** int(math.log2(records / 4)) if records >= 16 else records)
+    batch = min(128 if device == "cpu" else 256, 2 ** int(math.log2(records / 4)) if records >= 16 else records)
     chosen: dict[str, Any] = {}
     if "batch" not in given:
         chosen["batch"] = max(batch, smallest)
@@ -120,6 +121,22 @@ def fresh(name: str, modality: Modality, arguments: dict[str, Any], seed: int) -
 
     shape = cast("Any", modality).prepared_shape
     return build({"backbone": spec_for(name, shape=shape, arguments=arguments)}, seed=seed)["backbone"]
+
+
+def smaller_views(modality: Modality, *, backbone: str, device: str) -> Modality | None:
+    """Return `modality` with smaller training views, where a CPU gains by them; else None.
+
+    Within a budget of minutes, steps that cost half as much teach more than whole images do (measured on CIFAR-10
+    at 24 px of 32, benchmarks/choose_backbone.py). Only for the default network, which takes any side.
+    """
+    config = cast("Any", modality.config)
+    if backbone != "small" or device != "cpu" or modality.name != "image" or config.views.size is not None:
+        return None
+    if config.size < 32:
+        return None
+    side = 8 * round(0.75 * config.size / 8)
+    views = config.views.model_copy(update={"size": side})
+    return cast("Modality", type(modality)(config.model_copy(update={"views": views})))  # type: ignore[call-arg]
 
 
 def split_backbone(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -133,6 +133,8 @@ class Job:
     started: float
     notes: Json
     """what provenance should tell beside the settings"""
+    vary: Modality | None = None
+    """makes the training's views, where the data's own modality should not"""
 
     @property
     def config(self) -> TrainConfig:
@@ -230,7 +232,7 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
         torch.manual_seed(derive_seed("heads", config.seed))
         task = _catalog.get("objectives", job.objective).build(job.network, job.sections["objective"], facts)
     feed = Feed(
-        data.store, job.positions, data.modality, task.views(), batch=config.batch, accumulate=config.accumulate,
+        data.store, job.positions, job.vary or data.modality, task.views(), batch=config.batch, accumulate=config.accumulate,
         seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
     )  # fmt: skip
     monitor = None

@@ -87,7 +87,7 @@ def finetune(
     }  # fmt: skip
     given, settings = overlay(config, finetune, arguments, settings)
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
-    resolve_device(given["device"])
+    where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
     begin = _starting_model(start)
     frozen = _frozen(given["freeze"], begin)
@@ -98,7 +98,7 @@ def finetune(
     modality = None if begin is None else begin.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     positions = _labelled(ready, given["labels_per_class"], given["seed"])
-    length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings)
+    length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings, device=where.type)
     network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
     job = _training.Job(
         verb="finetune",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _catalog
+from bodh.contracts import Json
 
 if TYPE_CHECKING:
     from bodh.api._settings import DataConfig
@@ -89,11 +90,20 @@ def pretrain(
     modality = None if begin is None else begin.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     module = _catalog.get("objectives", choice.objective)
-    length = _settings.default_length(len(ready.train), smallest=module.NEEDS.smallest_batch, given=settings)
+    length = _settings.default_length(
+        len(ready.train), smallest=module.NEEDS.smallest_batch, given=settings, device=where.type
+    )
     reasons = [f"{key} {value:g}: suits {len(ready.train):,} records" for key, value in length.items()]
     network = (
         begin.network["backbone"] if begin else _settings.fresh(choice.backbone, ready.modality, own, given["seed"])
     )
+    vary = None
+    if begin is None and given["backbone"] == "auto":
+        vary = _settings.smaller_views(ready.modality, backbone=choice.backbone, device=where.type)
+    notes: Json = {} if begin is None else {"start": begin.manifest.files["model.safetensors"].sha256}
+    if vary is not None:
+        notes["view_size"] = cast("Any", vary.config).views.size
+        reasons.append(f"views of {notes['view_size']} px: on a CPU, more and cheaper steps teach more")
     job = _training.Job(
         verb="pretrain",
         objective=choice.objective,
@@ -106,6 +116,7 @@ def pretrain(
         out=given["out"],
         resume=resume,
         started=started,
-        notes={} if begin is None else {"start": begin.manifest.files["model.safetensors"].sha256},
+        notes=notes,
+        vary=vary,
     )
     return load(_training.execute(job))

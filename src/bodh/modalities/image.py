@@ -165,18 +165,21 @@ class Modality:
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
     ) -> tuple[Tensor, ...]:
-        """Return one view `[n c s s]` an entry of `spec`; see `contracts.Modality.views` and `views.image`."""
+        """Return one view an entry of `spec`; see `contracts.Modality.views` and `views.image`.
+
+        A "plain" view is `[n c s s]`; every other one too, unless `views.size` gives them a side of their own.
+        """
         from bodh.views.crop import to_tensor
         from bodh.views.image import Target, render
 
         fitted = self._fitted()
+        side = self.config.views.size or fitted.size
         recipes = [
-            resolve(view.kind, self.config.views, view.options, size=fitted.size, channels=fitted.channels)
-            for view in spec
+            resolve(view.kind, self.config.views, view.options, size=side, channels=fitted.channels) for view in spec
         ]
         seeds = [derive_seed(seed, place) for place in range(len(spec))]
         varied = [(recipe, at) for recipe, at in zip(recipes, seeds, strict=True) if recipe is not None]
-        target = Target(fitted.size, fitted.mean, fitted.std)
+        target = Target(side, fitted.mean, fitted.std)
         drawn = iter(
             render(
                 rows, [recipe for recipe, _ in varied], [at for _, at in varied],

@@ -28,7 +28,7 @@ from bodh.losses.classification import binary_cross_entropy, cross_entropy
 
 FAMILY = "supervise"
 NEEDS = Needs(labels=True, smallest_batch=2)
-DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "warmup": 0.05}
+DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 4e-3, "weight_decay": 0.01, "warmup": 0.05}
 
 
 class Config(BaseConfig):

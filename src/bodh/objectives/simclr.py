@@ -29,7 +29,7 @@ from bodh.losses.nt_xent import nt_xent
 FAMILY = "contrast"
 NEEDS = Needs(smallest_batch=2)
 # AdamW rather than LARS: batches are below 1024 by default, and one rate then serves every kind of backbone.
-DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01, "warmup": 0.05}
+DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 4e-3, "weight_decay": 0.01, "warmup": 0.05}
 
 
 class Config(BaseConfig):

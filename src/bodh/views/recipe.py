@@ -29,6 +29,10 @@ class ImageViews(Config):
     A value given here holds for every kind of view but "plain"; "crop" views read the geometry only.
     """
 
+    size: Annotated[int, Ge(1), Le(2048)] | None = Field(
+        default=None,
+        description="side of views in training, pixels, where it is not the model's own; smaller views make cheaper steps",
+    )
     crop_scale: tuple[Positive, Positive] | None = Field(
         default=None, description="share of the image's area that a crop keeps, (least, most), 0 to 1; (1, 1): no crop"
     )
@@ -136,7 +140,7 @@ def resolve(kind: str, settings: ImageViews, options: Mapping[str, Any], *, size
     """
     if kind == "plain":
         return None
-    given = settings.model_dump(exclude_none=True)
+    given = settings.model_dump(exclude_none=True, exclude={"size"})
     if kind == "crop":
         given = {name: value for name, value in given.items() if name in GEOMETRY}
     known = {field.name for field in fields(Recipe)}
