@@ -232,8 +232,8 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
         torch.manual_seed(derive_seed("heads", config.seed))
         task = _catalog.get("objectives", job.objective).build(job.network, job.sections["objective"], facts)
     feed = Feed(
-        data.store, job.positions, job.vary or data.modality, task.views(), batch=config.batch, accumulate=config.accumulate,
-        seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
+        data.store, job.positions, job.vary or data.modality, task.views(), batch=config.batch,
+        accumulate=config.accumulate, seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
     )  # fmt: skip
     monitor = None
     if config.monitor_records:

@@ -158,7 +158,7 @@ def record_scores(probabilities: np.ndarray, targets: np.ndarray, metric: str) -
         raise ValueError(f"no score of a single record for metric {metric!r}")
     right = (probabilities.argmax(axis=1) == targets).astype(np.float64)
     if metric == "accuracy":
-        return right
+        return np.asarray(right)
     counts = np.bincount(targets, minlength=probabilities.shape[1])
     weight: np.ndarray = right * len(targets) / (counts[targets] * (counts > 0).sum())
     return weight

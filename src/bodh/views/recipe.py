@@ -31,7 +31,7 @@ class ImageViews(Config):
 
     size: Annotated[int, Ge(1), Le(2048)] | None = Field(
         default=None,
-        description="side of views in training, pixels, where it is not the model's own; smaller views make cheaper steps",
+        description="side of training views, pixels, where it is not the model's own; smaller ones cost less",
     )
     crop_scale: tuple[Positive, Positive] | None = Field(
         default=None, description="share of the image's area that a crop keeps, (least, most), 0 to 1; (1, 1): no crop"
