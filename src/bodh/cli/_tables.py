@@ -63,6 +63,29 @@ def rows_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any
     return columns, [[row.get(column) for column in columns] for row in rows]
 
 
+def measured(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of figures with their intervals in the same cell, as people read them.
+
+    "± X" (or "±" alone, of the column before) joins X; "from" and "to" join "difference".
+    """
+    return [_with_intervals(row) for row in rows]
+
+
+def _with_intervals(row: Mapping[str, Any]) -> dict[str, Any]:
+    joined: dict[str, Any] = {}
+    before = ""
+    for key, value in row.items():
+        of = before if key == "±" else key.removeprefix("± ")
+        if key.startswith("±") and of in row:
+            joined[of] = f"{row[of]:.3f} ± {value:.3f}" if isinstance(value, float) else joined[of]
+        elif key in ("from", "to") and isinstance(row.get("difference"), float):
+            joined["difference"] = f"{row['difference']:+.3f} ({row['from']:+.3f} to {row['to']:+.3f})"
+        else:
+            joined[key] = f"{value:.3f}" if isinstance(value, float) else value
+            before = key
+    return joined
+
+
 def facts(console: Console, items: Mapping[str, Any]) -> None:
     """Print names and values in two columns, leaving empty values out."""
     table(
@@ -145,7 +168,7 @@ def tables(console: Console, named: Mapping[str, Sequence[Mapping[str, Any]]]) -
     for name, rows in named.items():
         if rows:
             heading(console, TITLES.get(name, words(name).capitalize()))
-            table(console, *rows_of(rows))
+            table(console, *rows_of(measured(rows)))
 
 
 def verdict(console: Console, helped: str, sentence: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bodh.cli._command import Command
-from bodh.cli._tables import answer, paragraph, rows_of, table
+from bodh.cli._tables import answer, measured, paragraph, rows_of, table
 from bodh.contracts import Json
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def show(payload: Json, console: Console) -> None:
     answer(console, f"Ahead: {payload['best'] or 'none of them'}", "good" if payload["best"] else "neutral")
     paragraph(console, payload["sentence"])
     console.print()
-    table(console, *rows_of(payload["table"]))
+    table(console, *rows_of(measured(payload["table"])))
     console.print()
     paragraph(console, f"report: {payload['report']}")
 

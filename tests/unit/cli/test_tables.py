@@ -1,0 +1,82 @@
+"""What verbs print for people: numbers, intervals, verdicts."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from bodh.cli import _tables
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=90, highlight=False, markup=False, emoji=False)
+
+
+def shown(console: Console) -> str:
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"), (True, "yes"), (3, "3"), (0.12345, "0.1235"), (2.0, "2"), (1e-4, "0.0001"), (1.5e-7, "1.5e-07"),
+        (float("nan"), "nan"), (["a", 1], "a, 1"), ("[bold]", "[bold]"),
+    ],
+)  # fmt: skip
+def test_values_as_people_read_them(value, text) -> None:
+    assert _tables.text(value) == text
+
+
+def test_intervals_join_their_figures() -> None:
+    rows = [
+        {"labels": "2 labels a class", "pretrained": 0.87123, "± pretrained": 0.0114, "raw input": 0.73,
+         "± raw input": None, "best baseline": "raw input", "difference": 0.141, "from": 0.1, "to": 0.18},
+        {"features": "pretrained", "accuracy": 0.5, "±": 0.25, "networks": 3},
+    ]  # fmt: skip
+    first, second = _tables.measured(rows)
+    assert first == {
+        "labels": "2 labels a class", "pretrained": "0.871 ± 0.011", "raw input": "0.730",
+        "best baseline": "raw input", "difference": "+0.141 (+0.100 to +0.180)",
+    }  # fmt: skip
+    assert second == {"features": "pretrained", "accuracy": "0.500 ± 0.250", "networks": 3}
+
+
+def test_names_with_brackets_and_other_scripts_are_printed_as_they_are(console) -> None:
+    _tables.table(console, ["name", "n"], [["[red]बिल्ली[/red]", 1], [":smile:", 2]])
+    assert "[red]बिल्ली[/red]" in shown(console)
+    assert ":smile:" in shown(console)
+
+
+def test_a_long_text_is_wrapped_and_never_cut(console) -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    _tables.table(console, ["name", "meaning"], [["short", words]])
+    assert all(word in shown(console) for word in words.split())
+    assert max(len(line) for line in shown(console).splitlines()) <= 90
+
+
+@pytest.mark.parametrize(("helped", "text"), [("yes", "Yes."), ("no", "No."), ("cannot tell", "Cannot tell.")])
+def test_the_verdict_comes_first(console, helped, text) -> None:
+    _tables.verdict(console, helped, "Because.")
+    assert shown(console).split() == ["Did", "it", "help?", *text.split(), "Because."]
+
+
+def test_wrapped_lines_of_a_docstring_are_joined_and_others_are_kept(console) -> None:
+    _tables.paragraph(console, "x" * 85 + "\nand more\nshort\n\nnew")
+    assert shown(console) == "x" * 85 + " and \nmore\nshort\n\nnew\n"
+
+
+def test_anything_can_be_printed(console) -> None:
+    payload = {
+        "name": "n",
+        "empty": None,
+        "labels_per_class": 3,
+        "more": {"a_b": 1},
+        "rows": [{"x": 1}],
+        "list": ["a", "b"],
+    }
+    _tables.anything(payload, console)
+    for text in ("labels per class", "a b", "x", "a, b"):
+        assert text in shown(console)
