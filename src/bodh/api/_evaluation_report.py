@@ -79,7 +79,8 @@ def lines(chart: Chart) -> Lines:
     from bodh.report.blocks import Lines, Series
 
     def percent(values: list[float | None]) -> list[float] | None:
-        return None if any(v is None for v in values) else [100 * v for v in values if v is not None]
+        """An interval of few draws may reach beyond what a share can be; the chart ends at 0 and 100."""
+        return None if any(v is None for v in values) else [min(100, max(0, 100 * v)) for v in values if v is not None]
 
     series = [
         Series(curve.name, curve.x, [100 * y for y in curve.y], percent(curve.low), percent(curve.high))

@@ -108,7 +108,11 @@ def decide(contests: Sequence[Contest], *, classes: int, missing: Sequence[str] 
     reason = ""
     if helped == "cannot tell":
         told = {"better": "clearly better", "worse": "clearly worse", "level": "level", "open": "within chance"}
-        seen = [f"{words} at {counted.count(kind)}" for kind, words in told.items() if kind in counted]
+        seen = [
+            f"{words} at {'all' if counted.count(kind) == len(counted) else counted.count(kind)}"
+            for kind, words in told.items()
+            if kind in counted
+        ]
         reason = f" Of {len(counted)} label budgets that matter, the model is {', '.join(seen)}."
         if len(counted) == 1:
             reason = f" That is {told[counted[0]]}."

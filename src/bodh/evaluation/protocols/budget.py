@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from bodh.metrics.intervals import mean_interval
 from bodh.records.splits import label_budget
 
 if TYPE_CHECKING:
-    from bodh.evaluation.context import Context
+    from bodh.evaluation.context import Context, Scratch
 
 logger = logging.getLogger("bodh")
 
@@ -78,7 +78,7 @@ def run(context: Context) -> ProtocolResult:
         f"{context.config.seeds} draws; {explain(context)}; difference: to the best baseline at that budget, paired, "
         "with its interval for other draws and other test records"
     )
-    table = Grid(TITLE, [_row(contest) for contest in contests], how)
+    table = Grid(f"{TITLE}, in numbers", [_row(contest) for contest in contests], how)
     return ProtocolResult(
         "budget",
         figures={arm: {contest.level: float(contest.scores[arm].mean()) for contest in contests} for arm in curves},
@@ -134,9 +134,9 @@ def _contest(context: Context, level: Level) -> Contest:
 
 
 def _scratch(context: Context, chosen: np.ndarray, draw: int) -> np.ndarray:
-    assert context.scratch is not None  # noqa: S101 -- the caller looked
+    train = cast("Scratch", context.scratch)  # the caller looked
     seed = derive_seed("scratch", context.config.seed, draw)
-    return context.scratch(context.positions["train"][chosen], context.positions["test"], seed)
+    return train(context.positions["train"][chosen], context.positions["test"], seed)
 
 
 def _curve(arm: str, contests: tuple[Contest, ...]) -> Curve:
