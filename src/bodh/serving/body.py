@@ -163,9 +163,12 @@ def _base64(text: Any, name: str) -> bytes:
 
 def _arrays(value: Any, spec: TensorSpec, config: ServingConfig) -> list[Upload]:
     """Return nested lists as records of the model's input type; a single record may come without a batch axis."""
+    floats = np.issubdtype(np.dtype(spec.dtype), np.floating)
     try:
         array = np.asarray(value)
-    except ValueError:
+        if floats and array.dtype == object and all(type(x) in (int, float, type(None)) for x in array.ravel()):
+            array = np.array(value, dtype=np.float64)  # null is a missing value
+    except (ValueError, OverflowError):
         array = np.empty(0, dtype=object)
     axes = len(spec.shape)
     numbers = np.issubdtype(array.dtype, np.number)
@@ -173,7 +176,7 @@ def _arrays(value: Any, spec: TensorSpec, config: ServingConfig) -> list[Upload]
         raise problems.malformed(
             f'"inputs" must be nested lists of numbers with the axes {list(spec.shape)}, all rows of one length'
         )
-    if np.issubdtype(np.dtype(spec.dtype), np.integer):
+    if not floats:
         limits = np.iinfo(spec.dtype)
         whole = np.issubdtype(array.dtype, np.integer)
         if not whole or array.min() < limits.min or array.max() > limits.max:

@@ -6,12 +6,15 @@ import asyncio
 import base64
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bodh.serving import engine as engines
+from bodh.serving.app import create_app, open_models
+from bodh.serving.config import ServingConfig
 from tests.unit.serving import tiny
 from tests.unit.serving.conftest import Caller, MakeApp
 
@@ -125,6 +128,20 @@ def test_health_says_not_ready_when_a_model_stopped_or_the_server_ends(make_app:
     response = call("POST", "/predict", files={"file": RED})
     assert response.status_code == 503
     assert response.headers["retry-after"]
+
+
+def test_numbers_are_records_too_and_null_is_a_missing_value(tmp_path: Path) -> None:
+    config = ServingConfig(threads=1, decoders=1)
+    app = create_app(open_models({"numbers": tiny.write_vector(tmp_path / "v.onnx")}), config=config)
+    call = Caller(app)
+    body = call("POST", "/predict?top=1", json={"inputs": [[1, 5.5, None], [0, 0, 1]]}).json()
+    assert [one["class"] for one in body["predictions"]] == [tiny.NAMES[1], tiny.NAMES[2]]
+    assert call("POST", "/predict", json={"inputs": [3, 1, 2]}).json()["predictions"][0]["class"] == tiny.NAMES[0]
+    for inputs, status in (([[1, 2]], 422), ([[1, 2, 1e300]], 422), ([["1", 2, 3]], 400), ([[1, 2, 10**400]], 400)):
+        response = call("POST", "/predict", json={"inputs": inputs})
+        assert response.status_code == status, response.text
+    assert call("POST", "/predict", files={"file": RED}).status_code == 422
+    app.state.engine.close()
 
 
 # --------------------------------------------------------------------------------------------- bad ones
@@ -430,7 +447,6 @@ def test_a_connection_that_breaks_while_sending_harms_nobody(make_app: MakeApp) 
 
 def test_the_engine_refuses_nothing_to_serve() -> None:
     from bodh.errors import ModelError
-    from bodh.serving.config import ServingConfig
 
     with pytest.raises(ModelError, match="no model to serve"):
         engines.start({}, config=ServingConfig())

@@ -81,3 +81,35 @@ def picture(colour: tuple[int, int, int] = COLOURS[0], *, size: tuple[int, int] 
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, kind)
     return buffer.getvalue()
+
+
+def write_vector(path: Path) -> Path:
+    """Write a model of three numbers, whose class is the largest of them."""
+    from bodh.modalities.vector import VectorConfig
+
+    entry = {"name": "features", "dtype": "float32", "shape": ["n", 3]}
+    said = manifest()
+    config = VectorConfig(mean=(0.0,) * 3, std=(1.0,) * 3)
+    said["modality"] = {"name": "vector", "config": config.model_dump(mode="json")}
+    for spec in said["capabilities"].values():
+        spec["inputs"] = [entry]
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "features"], ["embedding"]),
+        helper.make_node("Identity", ["embedding"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 3])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3])
+            for name in ("embedding", "logits", "probabilities")
+        ],
+        [numpy_helper.from_array(np.array(0, dtype=np.float32), "zero")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model.metadata_props.add(key="bodh.manifest", value=json.dumps(said, ensure_ascii=False))
+    path.write_bytes(model.SerializeToString())
+    return path
