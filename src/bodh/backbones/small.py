@@ -1,4 +1,10 @@
-"""A small fast convolutional network: the default for images on a CPU."""
+"""A small fast convolutional network: the default for images on a CPU.
+
+A stem of patches, then stages of residual 3x3 convolutions (He et al. 2016) at 16 px and below. On CPUs dense 3x3
+convolutions of 64 channels and more run near peak, with bfloat16 units at twice the speed of float32; depthwise ones
+and full resolution do not. How it was chosen: `benchmarks/choose_backbone.py`, and the figures in
+`benchmarks/RESULTS.md`. Where a GPU is at hand and time is not short, a ResNet learns more.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +16,25 @@ from bodh.backbones._stages import Staged, image_shape
 from bodh.contracts import NetworkSpec
 from bodh.errors import ConfigError
 
+GRID = 16
+"""The stem halves inputs as long as this many positions stay along the shorter side; 28 px are halved too."""
+
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions added to their input (He et al. 2016, figure 2 left, pre-activation sum)."""
+    """Two 3x3 convolutions added to their input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = _convolution(width, width)
         norm = nn.BatchNorm2d(width)
         nn.init.zeros_(norm.weight)  # the block starts as the identity
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
+        self.body = nn.Sequential(
+            *_convolution(width, width, side=3), nn.Conv2d(width, width, 3, padding=1, bias=False), norm
+        )
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a map of the same shape."""
-        out: Tensor = self.activation(x + self.second(self.first(x)))
+        out: Tensor = self.activation(x + self.body(x))
         return out
 
 
@@ -33,13 +43,13 @@ def members() -> tuple[str, ...]:
     return ()
 
 
-def build(*, shape: Sequence[int], widths: Sequence[int] = (64, 128, 256), depths: Sequence[int] = (1, 1, 1)) -> Staged:
+def build(*, shape: Sequence[int], widths: Sequence[int] = (32, 64, 128), depths: Sequence[int] = (1, 1, 1)) -> Staged:
     """Build the network.
 
     Args:
         shape: (c, h, w) of the inputs; any channels, any sides.
-        widths: channels of the stages.
-        depths: residual blocks of the stages.
+        widths: channels of the stages, the first also of the stem, the last also of the features.
+        depths: residual blocks of the stages, as many numbers as `widths`.
 
     Raises:
         ConfigError: the shape is not that of an image, or a setting is out of its range.
@@ -51,47 +61,36 @@ def build(*, shape: Sequence[int], widths: Sequence[int] = (64, 128, 256), depth
             f"allowed are as many widths (from 1) as depths (from 0)"
         )
     spec = NetworkSpec("backbones", "small", {"shape": list(shape), "widths": list(widths), "depths": list(depths)})
-    reduction = _reduction(min(height, width))
-    stages: dict[str, nn.Module] = {"stem": _stem(channels, widths[0], reduction=reduction)}
-    side = min(height, width) // reduction
+    stages: dict[str, nn.Module] = {"stem": _stem(channels, widths[0], reduction=reduction(min(height, width)))}
     before = widths[0]
     for number, (after, depth) in enumerate(zip(widths, depths, strict=True), start=1):
-        layers: list[nn.Module] = []
-        if number > 1:
-            layers.append(_convolution(before, after, pool=side >= 2))
-            side = max(1, side // 2)
+        layers = [] if number == 1 else _convolution(before, after, side=3, stride=2)
         layers += [_Residual(after) for _ in range(depth)]
-        stages[f"stage{number}"] = nn.Sequential(*layers)
+        if layers:
+            stages[f"stage{number}"] = nn.Sequential(*layers)
         before = after
     return Staged(stages, spec=spec, dim=widths[-1])
 
 
-def _reduction(side: int) -> int:
-    """Return by how much the stem shrinks: to a map of about 16 px."""
-    reduction = 1
-    while side // (2 * reduction) >= 12:
-        reduction *= 2
-    return reduction
+def reduction(side: int) -> int:
+    """Return by how much the stem shrinks images of `side` px: 1 up to 27 px, 2 to 63, 4 to 127, 8 to 255, …."""
+    factor = 2 if side >= 28 else 1
+    while side // (2 * factor) >= GRID:
+        factor *= 2
+    return factor
 
 
-def _stem(channels: int, width: int, *, reduction: int) -> nn.Module:
-    """Return non-overlapping convolutions, 4x4 first, that shrink by `reduction`; or a 3x3 one where it is 1."""
-    layers: list[nn.Module] = []
-    inputs = channels
-    while reduction > 1 or not layers:
-        patch = min(4, reduction)
-        layers += [
-            nn.Conv2d(inputs, width, 3 if patch == 1 else patch, stride=patch, padding=int(patch == 1), bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        ]
-        inputs, reduction = width, reduction // patch
+def _stem(channels: int, width: int, *, reduction: int) -> nn.Sequential:
+    """Return patches of at most 4x4, then 3x3 convolutions of stride 2; one 3x3 convolution where nothing shrinks."""
+    patch = min(4, reduction)
+    layers = _convolution(channels, width, side=3 if patch == 1 else patch, stride=patch)
+    while reduction > patch:
+        layers += _convolution(width, width, side=3, stride=2)
+        reduction //= 2
     return nn.Sequential(*layers)
 
 
-def _convolution(inputs: int, outputs: int, *, pool: bool = False) -> nn.Sequential:
-    """3x3 convolution, optional 2x2 max-pool, batch normalisation, ReLU."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
-    if pool:
-        layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+def _convolution(inputs: int, outputs: int, *, side: int, stride: int = 1) -> list[nn.Module]:
+    """Return convolution, batch normalisation and ReLU; an odd kernel is padded, an even one cuts patches."""
+    conv = nn.Conv2d(inputs, outputs, side, stride=stride, padding=side // 2 if side % 2 else 0, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]

@@ -41,14 +41,25 @@ def test_small_takes_every_size(side):
     network = small.build(shape=(3, side, side + 3)).eval()
     seen = network.features(torch.zeros(2, 3, side, side + 3))
     assert seen.pooled.shape == (2, network.dim)
-    assert max(seen.map.shape[2:]) <= 8, "the last map stays small, so that large images stay affordable"
+    assert max(seen.map.shape[2:]) <= 9, "the last map stays small, so that large images stay affordable"
 
 
 def test_small_blocks_start_as_the_identity():
-    network = small.build(shape=(3, 32, 32)).eval()
-    shallow = small.build(shape=(3, 32, 32), depths=[0, 0, 0]).eval()
-    kept = {k: v for k, v in network.state_dict().items() if k in shallow.state_dict()}
-    assert kept, "both have a stem"
+    deep = small.build(shape=(3, 32, 32), widths=[4, 8], depths=[2, 1]).eval()
+    shallow = small.build(shape=(3, 32, 32), widths=[4, 8], depths=[0, 0]).eval()
+    weights = deep.state_dict()
+    shallow.load_state_dict({name: weights[name] for name in shallow.state_dict()})
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(deep(x), shallow(x))
+
+
+@pytest.mark.parametrize(
+    ("side", "factor"), [(8, 1), (27, 1), (28, 2), (32, 2), (48, 2), (64, 4), (96, 4), (128, 8), (224, 8), (320, 16)]
+)
+def test_small_shrinks_large_images_in_its_stem(side, factor):
+    assert small.reduction(side) == factor
+    network = small.build(shape=(1, side, side)).eval()
+    assert network.stages["stem"](torch.zeros(1, 1, side, side)).shape[2:] == (side // factor,) * 2
 
 
 @pytest.mark.parametrize("norm", mlp.NORMS)
