@@ -36,8 +36,11 @@ FROZEN = {
 """Every verb with its words and flags. Change this only together with the documentation and the changelog."""
 
 
+COMMANDS = get_command(application()).commands
+
+
 def options(verb: str) -> list[str]:
-    command = get_command(application()).commands[verb]
+    command = COMMANDS[verb]
     return [
         option
         for parameter in command.params

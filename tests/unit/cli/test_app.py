@@ -178,7 +178,7 @@ def test_output_is_utf8_whatever_the_locale_says() -> None:
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
-    line = f"{sys.executable} -m bodh list backbones timm | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
+    line = f"{sys.executable} -m bodh list | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", timeout=120, check=False)
     assert done.stderr == ""
     assert done.stdout.strip() in ("0", "1", "141")  # rich itself ends with 1
