@@ -43,7 +43,7 @@ def fit_scratch(
 
     started = time.monotonic()
     batch = max(2, min(64 if len(positions) < 2000 else 256, len(positions)))
-    epochs = max(10.0, views / len(positions))
+    epochs = max(10.0, views / (len(positions) // batch * batch))  # an epoch leaves the last, partial batch out
     settings = {
         "seed": seed,
         "batch": batch,

@@ -281,9 +281,9 @@ def _plan_steps(training: Training) -> int:
     """Time a few steps that change nothing and return how many fit into the budget."""
     before = {name: tensor.clone() for name, tensor in training.objective.state_dict().items()}
     training.objective.train()
-    seconds = []
-    for step in range(4):
-        start = time.perf_counter()
+    seconds: list[float] = []
+    while len(seconds) < 2 or (len(seconds) < 5 and sum(seconds) < 0.03 * (training.plan.seconds or 0.0)):
+        step, start = len(seconds), time.perf_counter()
         batch = training.feed.micro_batch(step, 0, training.clock.lap)
         with training.engine.autocast():
             output = training.model(batch, training.progress())
