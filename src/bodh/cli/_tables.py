@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-TITLES = {"knn": "Nearest neighbours", "linear": "Linear probe", "budget": "Label budget"}
+TITLES = {"knn": "Nearest neighbours, %", "linear": "Linear probe, %", "budget": "Label budget, %"}
+"""Tables of shares that are shown in percent."""
 
 TONES = {"good": "bold green", "bad": "bold red", "neutral": "bold yellow"}
 
@@ -39,18 +40,24 @@ def paragraph(console: Console, text: str, *, dim: bool = False) -> None:
 
 
 def table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, header: bool = True) -> None:
-    """Print rows under `columns`: numbers to the right, text to the left, long text wrapped in its last column."""
+    """Print rows under `columns`: numbers to the right, text to the left, wrapped where it is too wide, never cut."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     shown = Table(
         box=SIMPLE_HEAD if header else None, show_header=header, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0)
     )
+    widths = [
+        max([len(name) * header, *(len(text(row[number])) for row in rows)], default=0)
+        for number, name in enumerate(columns)
+    ]
+    # the last column wraps alone where it is a text beside short names; else all of them share the width
+    last_wraps = sum(widths[:-1]) + 3 * len(widths) < 0.75 * console.width
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], (int, float, type(None))) for row in rows)
-        last = number == len(columns) - 1
+        firm = numeric or (last_wraps and number < len(columns) - 1)
         shown.add_column(
-            name, justify="right" if numeric else "left", no_wrap=not last and not _long(rows, number), overflow="fold"
+            name, justify="right" if numeric else "left", min_width=widths[number] if firm else None, overflow="fold"
         )
     for row in rows:
         shown.add_row(*(text(value) for value in row))
@@ -63,25 +70,33 @@ def rows_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any
     return columns, [[row.get(column) for column in columns] for row in rows]
 
 
-def measured(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def measured(rows: Sequence[Mapping[str, Any]], *, percent: bool = False) -> list[dict[str, Any]]:
     """Return rows of figures with their intervals in the same cell, as people read them.
 
     "± X" (or "±" alone, of the column before) joins X; "from" and "to" join "difference".
+
+    Args:
+        rows: flat rows; floats are figures.
+        percent: shares from 0 to 1 are shown as 0 to 100, with one decimal.
     """
-    return [_with_intervals(row) for row in rows]
+    return [
+        _with_intervals(row, *((100, "{:.1f}", "{:+.1f}") if percent else (1, "{:.3f}", "{:+.3f}"))) for row in rows
+    ]
 
 
-def _with_intervals(row: Mapping[str, Any]) -> dict[str, Any]:
+def _with_intervals(row: Mapping[str, Any], times: int, plain: str, signed: str) -> dict[str, Any]:
+    row = {key: value * times if isinstance(value, float) else value for key, value in row.items()}
     joined: dict[str, Any] = {}
     before = ""
     for key, value in row.items():
         of = before if key == "±" else key.removeprefix("± ")
         if key.startswith("±") and of in row:
-            joined[of] = f"{row[of]:.3f} ± {value:.3f}" if isinstance(value, float) else joined[of]
+            joined[of] = f"{joined[of]} ± {plain.format(value)}" if isinstance(value, float) else joined[of]
         elif key in ("from", "to") and isinstance(row.get("difference"), float):
-            joined["difference"] = f"{row['difference']:+.3f} ({row['from']:+.3f} to {row['to']:+.3f})"
+            low, high = signed.format(row["from"]), signed.format(row["to"])
+            joined["difference"] = f"{signed.format(row['difference'])} ({low} to {high})"
         else:
-            joined[key] = f"{value:.3f}" if isinstance(value, float) else value
+            joined[key] = plain.format(value) if isinstance(value, float) else value
             before = key
     return joined
 
@@ -116,10 +131,6 @@ def number(value: float) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.4g}"
-
-
-def _long(rows: Sequence[Sequence[Any]], number: int) -> bool:
-    return any(len(text(row[number])) > 36 for row in rows)
 
 
 def anything(payload: Mapping[str, Any], console: Console) -> None:
@@ -168,7 +179,7 @@ def tables(console: Console, named: Mapping[str, Sequence[Mapping[str, Any]]]) -
     for name, rows in named.items():
         if rows:
             heading(console, TITLES.get(name, words(name).capitalize()))
-            table(console, *rows_of(measured(rows)))
+            table(console, *rows_of(measured(rows, percent=name in TITLES)))
 
 
 def verdict(console: Console, helped: str, sentence: str) -> None:

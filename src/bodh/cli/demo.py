@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bodh.cli._command import Command
-from bodh.cli._tables import facts, heading, measured, paragraph, parity, rows_of, table, verdict
+from bodh.cli._tables import TITLES, facts, heading, measured, paragraph, parity, rows_of, table, verdict
 from bodh.contracts import Json
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def show(payload: Json, console: Console) -> None:
     """Print the verdict, the label budget, the parity, the server's answer, and what to try next."""
     verdict(console, payload["helped"], payload["sentence"])
-    heading(console, "Label budget")
-    table(console, *rows_of(measured(payload["budget"])))
+    heading(console, TITLES["budget"])
+    table(console, *rows_of(measured(payload["budget"], percent=True)))
     heading(console, "The exported file against the model")
     parity(console, payload["parity"])
     heading(console, "Steps")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -78,22 +78,41 @@ def kind_of(annotation: Any) -> str:
             words.extend(repr(choice) for choice in get_args(part))
         elif origin in (tuple, list):
             words.append(f"list of {kind_of(get_args(part)[0])}")
-        elif origin is not None and get_args(part) and not isinstance(origin, type):
-            words.append(kind_of(get_args(part)[0]))  # Annotated
+        elif origin is Annotated:
+            words.append(kind_of(get_args(part)[0]))
         else:
             words.append(getattr(origin or part, "__name__", str(part)))
     return " or ".join(dict.fromkeys(words))
 
 
 def range_of(field: FieldInfo) -> str:
-    """Return the range of a field in words, from its constraints."""
+    """Return the range of a field in words, from its constraints, also those of a union's members and of elements."""
+    limits = _limits(field.metadata)
+    for part in parts_of(field.annotation):
+        limits += _limits(_metadata(part))
+        inner = get_args(part)[0] if get_origin(part) is Annotated else part
+        if get_origin(inner) in (tuple, list):
+            each = dict.fromkeys(limit for element in get_args(inner) for limit in _limits(_metadata(element)))
+            limits += [f"each {', '.join(each)}"] if each else []
+    return ", ".join(dict.fromkeys(limits))
+
+
+def _metadata(annotation: Any) -> list[Any]:
+    """Return what Annotated adds to a type; a Field among it holds its own constraints."""
+    found: list[Any] = []
+    for item in get_args(annotation)[1:] if get_origin(annotation) is Annotated else ():
+        found += item.metadata if isinstance(item, FieldInfo) else [item]
+    return found
+
+
+def _limits(metadata: Iterable[Any]) -> list[str]:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of"}
     limits = []
-    for constraint in field.metadata:
+    for constraint in metadata:
         for name, sign in signs.items():
             bound = getattr(constraint, name, None)
             if bound is not None:
-                limits.append(f"{sign} {bound}")
+                limits.append(f"{sign} {bound:g}" if isinstance(bound, float) else f"{sign} {bound}")
         if (pattern := getattr(constraint, "pattern", None)) is not None:
             limits.append(f"matches {pattern}")
-    return ", ".join(limits)
+    return limits

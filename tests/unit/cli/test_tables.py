@@ -42,6 +42,9 @@ def test_intervals_join_their_figures() -> None:
         "best baseline": "raw input", "difference": "+0.141 (+0.100 to +0.180)",
     }  # fmt: skip
     assert second == {"features": "pretrained", "accuracy": "0.500 ± 0.250", "networks": 3}
+    first, second = _tables.measured(rows, percent=True)
+    assert (first["pretrained"], first["difference"]) == ("87.1 ± 1.1", "+14.1 (+10.0 to +18.0)")
+    assert second == {"features": "pretrained", "accuracy": "50.0 ± 25.0", "networks": 3}
 
 
 def test_names_with_brackets_and_other_scripts_are_printed_as_they_are(console) -> None:
@@ -55,6 +58,28 @@ def test_a_long_text_is_wrapped_and_never_cut(console) -> None:
     _tables.table(console, ["name", "meaning"], [["short", words]])
     assert all(word in shown(console) for word in words.split())
     assert max(len(line) for line in shown(console).splitlines()) <= 90
+
+
+@pytest.mark.parametrize("width", [30, 60, 90, 130])
+def test_a_wide_table_of_short_cells_is_wrapped_and_never_cut(width) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    columns = ["labels", "pretrained", "untrained network", "trained from scratch", "best baseline", "difference"]
+    rows = [
+        [
+            "2 labels a class",
+            "0.860 ± 0.018",
+            "0.651 ± 0.099",
+            "0.667 ± 0.194",
+            "raw input",
+            "+0.118 (-0.078 to +0.314)",
+        ]
+    ]
+    _tables.table(console, columns, rows)
+    text = "".join(shown(console).split())
+    assert text.count("±") == 3
+    assert "…" not in text
+    letters = sorted(letter for cell in [*columns, *rows[0]] for letter in cell if letter != " ")
+    assert sorted(letter for letter in text if letter not in "─") == letters
 
 
 @pytest.mark.parametrize(("helped", "text"), [("yes", "Yes."), ("no", "No."), ("cannot tell", "Cannot tell.")])

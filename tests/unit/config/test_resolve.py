@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
+from annotated_types import Ge, Gt, Le
 from pydantic import Field, model_validator
 
 from bodh.config.base import Config
@@ -34,6 +35,16 @@ class Train(Config):
 class Contrast(Config):
     temperature: float = Field(0.5, gt=0, description="sharpness of the softmax")
     norm: Literal["batch", "none"] = "batch"
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Ranges(Config):
+    size: Annotated[int, Ge(1), Le(2048)] | None = Field(None, description="side")
+    mean: tuple[Share, ...] | None = None
+    both: tuple[Annotated[float, Gt(0.0)], float] = (1.0, 2.0)
+    plain: dict[str, int] = Field(default_factory=dict)
 
 
 class Needy(Config):
@@ -139,3 +150,13 @@ def test_settings_are_listed_with_kind_default_range_and_meaning() -> None:
     assert kinds["schedule"] == "'cosine' or 'constant'"
     assert kinds["blocks"] == "list of int"
     assert [row.required for row in settings_of(Needy)] == [True]
+
+
+def test_ranges_inside_unions_and_lists_are_said() -> None:
+    rows = {row.key: (row.kind, row.allowed) for row in settings_of(Ranges)}
+    assert rows == {
+        "size": ("int or none", ">= 1, <= 2048"),
+        "mean": ("list of float or none", "each >= 0, <= 1"),
+        "both": ("list of float", "each > 0"),
+        "plain": ("dict", ""),
+    }
