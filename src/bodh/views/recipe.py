@@ -109,7 +109,8 @@ def preset(kind: str, *, size: int, channels: int) -> Recipe:
         if colour:
             return Recipe(crop_scale=(0.6, 1.0), flip=0.5)
         return Recipe(crop_scale=(0.7, 1.0), crop_ratio=(0.9, 1.1), rotation=10.0)
-    geometry = Recipe(crop_scale=(0.08, 1.0), flip=0.5) if colour else Recipe(crop_scale=(0.35, 1.0), rotation=15.0)
+    least = 0.2 if small else 0.08  # of a small picture, a twelfth is a few pixels
+    geometry = Recipe(crop_scale=(least, 1.0), flip=0.5) if colour else Recipe(crop_scale=(0.35, 1.0), rotation=15.0)
     if kind == "crop":
         return geometry
     strength = 0.5 if small or not colour else 1.0
