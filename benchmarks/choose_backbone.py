@@ -1,6 +1,6 @@
 """Which network learns most, without labels, in a CPU-minute? The measurement behind the default on a CPU.
 
-    python benchmarks/choose_backbone.py --out runs/choose [--minutes 2] [--data ../shared/data/cifar10] [--only a,b]
+    python benchmarks/choose_backbone.py --out runs/choose [--minutes 2] [--data ../shared/data/cifar10] [--only "a;b"]
 
 Every candidate gets the same wall-clock minutes of `bodh.pretrain` with bodh's defaults, one after the other in
 processes of their own, on a machine that does nothing else (CPU-minutes are printed: where they differ, it did).
@@ -21,8 +21,9 @@ from typing import Any
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "small": {"backbone": "small"},
-    "small, half as wide": {"backbone": "small", "backbone.widths": [32, 64, 128]},
-    "small, twice as wide": {"backbone": "small", "backbone.widths": [128, 256, 512]},
+    "small, half as wide": {"backbone": "small", "backbone.widths": [16, 32, 64]},
+    "small, twice as wide": {"backbone": "small", "backbone.widths": [64, 128, 256]},
+    "small, wide features": {"backbone": "small", "backbone.widths": [32, 64, 256]},
     "small, deeper": {"backbone": "small", "backbone.depths": [1, 2, 2]},
     "cnn": {"backbone": "cnn"},
     "resnet10t": {"backbone": "timm:resnet10t"},
