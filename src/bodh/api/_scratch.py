@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from bodh.errors import Interrupted
+
 if TYPE_CHECKING:
     from bodh.contracts import Objective, RecordStore
     from bodh.model.loaded import LoadedModel
@@ -64,7 +66,10 @@ def fit_scratch(
         torch.device(model.device), precision=resolve_precision(job.config.precision, torch.device(model.device))
     )
     with tempfile.TemporaryDirectory(prefix="bodh-scratch-") as folder:
-        trained, _ = run_training(engine, job, Path(folder))
+        try:
+            trained, _ = run_training(engine, job, Path(folder))
+        except Interrupted as stopped:  # its own words speak of a run that can be resumed
+            raise Interrupted(stopped.signal, "stopped; a baseline was in training, nothing was written") from None
     told = {"task": job.data.task, "class_names": tuple(store.class_names), "best_block": None}
     network = cast("Objective", trained).keep().eval()
     twin = replace(fresh, network=network, manifest=fresh.manifest.model_copy(update=told))
