@@ -16,6 +16,7 @@ from bodh.config.fields import nested_config, parts_of, settings_of
 from bodh.errors import ConfigError, suggestion
 
 Tree = dict[str, Any]
+NO_SUCH = "no such setting"
 _NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -55,7 +56,7 @@ def resolve(
         except ValidationError as error:
             problems.extend(_explain(name, kind, error.errors(include_url=False), sections))
     if problems:
-        raise ConfigError(_join(problems))
+        raise ConfigError(_join(problems, sections))
     return resolved
 
 
@@ -118,10 +119,11 @@ def _wants_only_list(parts: Iterable[Any]) -> bool:
 # ------------------------------------------------------------------------------------------- messages
 
 
-def _join(problems: list[str]) -> str:
+def _join(problems: list[str], sections: Mapping[str, type[Config]]) -> str:
+    allowed = _allowed(problems, sections)
     if len(problems) == 1:
-        return f"wrong setting: {problems[0]}"
-    return "\n  ".join([f"{len(problems)} settings are wrong:", *problems])
+        return "; ".join([f"wrong setting: {problems[0]}", *allowed])
+    return "\n  ".join([f"{len(problems)} settings are wrong:", *problems, *allowed])
 
 
 def _explain(
@@ -192,14 +194,29 @@ def _near_choice(error: ErrorDetails) -> str:
 
 
 def _unknown(key: str, value: Any, sections: Mapping[str, type[Config]]) -> str:
+    prefix, own = _own(key, sections)
     known = [f"{name}.{s.key}".lstrip(".") for name, kind in sections.items() for s in settings_of(kind)]
-    head, dot, inner = key.partition(".")
-    prefix = f"{head}." if dot and head in sections else ""
-    own = [name for name in known if name.startswith(prefix)]
-    near = _nearest(inner if prefix else key, [name.removeprefix(prefix) for name in own])
-    hint = f" (did you mean {prefix + near!r}?)" if near else ""
-    owner = f"{head} has" if prefix else "there are"
-    return f"{key} = {value!r}: no such setting{hint}; {owner}: {', '.join(own) or 'no settings'}"
+    near = _nearest(key.removeprefix(prefix), own) if prefix else _nearest(key, known)
+    return f"{key} = {value!r}: {NO_SUCH}" + (f" (did you mean {prefix + near!r}?)" if near else "")
+
+
+def _own(key: str, sections: Mapping[str, type[Config]]) -> tuple[str, list[str]]:
+    """Return (prefix, names) of the section that `key` belongs to; "" also leads to the other sections."""
+    head, dot, _ = key.partition(".")
+    if dot and head in sections:
+        return f"{head}.", [setting.key for setting in settings_of(sections[head])]
+    own = [setting.key for setting in settings_of(sections[""])] if "" in sections else []
+    return "", [*own, *(f"{name}.*" for name in sections if name)]
+
+
+def _allowed(problems: list[str], sections: Mapping[str, type[Config]]) -> list[str]:
+    """Return what there is in each section in which something unknown was named, once a section."""
+    keys = [problem.partition(" = ")[0] for problem in problems if NO_SUCH in problem]
+    found = dict(_own(key, sections) for key in keys)
+    return [
+        f"{prefix.removesuffix('.') + ' has' if prefix else 'there are'}: {', '.join(names) or 'no settings'}"
+        for prefix, names in found.items()
+    ]
 
 
 def _nearest(key: str, known: list[str]) -> str | None:
