@@ -34,7 +34,8 @@ def test_every_component_can_be_described(kind) -> None:
 def test_the_settings_of_an_objective_are_written_as_they_are_typed() -> None:
     rows = {row["key"]: row for row in bodh.list("objectives", "simclr").settings}
     temperature = rows["objective.temperature"]
-    assert (temperature["kind"], temperature["default"]) == ("float", 0.2)
+    default = _catalog.get("objectives", "simclr").Config().temperature
+    assert (temperature["kind"], temperature["default"]) == ("float", default)
     assert temperature["allowed"] == ">= 0.01, <= 10"
 
 
