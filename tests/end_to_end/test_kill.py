@@ -67,3 +67,14 @@ def test_resume_with_other_settings_names_the_difference(tmp_path: Path) -> None
     assert "learning_rate" in ended.stderr
     assert "0.5" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_written_config_makes_the_same_model_again(tmp_path: Path) -> None:
+    short = ["pretrain", "sklearn:digits", "--backbone", "cnn", "--epochs", "2", "modality.size=16", "batch=128"]
+    first, again = tmp_path / "first", tmp_path / "again"
+    line = [sys.executable, "-m", "bodh", *short, "backbone.units=64", "objective.temperature=0.3", "--out", str(first)]
+    subprocess.run(line, check=True, capture_output=True, timeout=200)
+    line = [sys.executable, "-m", "bodh", "pretrain", "sklearn:digits", "--config", str(first / "config.toml")]
+    ended = subprocess.run([*line, "--out", str(again)], capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert (first / "model" / "model.safetensors").read_bytes() == (again / "model" / "model.safetensors").read_bytes()

@@ -62,12 +62,14 @@ class Identity:
         arguments: what the verb was asked for, as plain values.
         sections: resolved settings.
         fingerprint: of the data.
+        reusable: those arguments that `--config config.toml` can give to another run.
     """
 
     verb: str
     arguments: Json
     sections: Mapping[str, Config]
     fingerprint: str
+    reusable: Json
 
     def to_json(self) -> Json:
         """Return everything as plain values."""
@@ -80,7 +82,7 @@ def record_plan(run: Path, identity: Identity) -> None:
     draft = run / ".plan.json"  # first, and whole or not at all: from now on the run can be resumed
     draft.write_text(json.dumps(identity.to_json(), ensure_ascii=False), encoding="utf-8")
     draft.replace(run / "plan.json")
-    (run / "config.toml").write_text(dump_toml(identity.sections, identity.arguments), encoding="utf-8")
+    (run / "config.toml").write_text(dump_toml(identity.sections, identity.reusable), encoding="utf-8")
 
 
 def check_plan(run: Path, identity: Identity) -> None:

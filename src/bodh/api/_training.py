@@ -190,7 +190,7 @@ def execute(job: Job) -> Path:
         run = Path(engine.same(str(_run.open_run(job.out, name=name, resume=job.resume)) if engine.leads else ""))
         spec = cast("Any", job.network).spec
         arguments = {"objective": job.objective, "backbone": spec.name, "network": dict(spec.arguments), **job.notes}
-        identity = _run.Identity(job.verb, arguments, job.sections, job.data.store.fingerprint)
+        identity = _run.Identity(job.verb, arguments, job.sections, job.data.store.fingerprint, _reusable(job))
         if job.resume:
             _run.check_plan(run, identity)
             if (run / "model" / "model.json").is_file():
@@ -213,6 +213,18 @@ def execute(job: Job) -> Path:
             write_report(run, job)
         engine.wait()
     return run
+
+
+def _reusable(job: Job) -> Json:
+    """Return the arguments of the verb as they can be typed again."""
+    if job.verb != "pretrain":
+        return {}
+    arguments = {key: value for key, value in job.network.spec.arguments.items() if key != "shape"}
+    member = arguments.pop("model", None)
+    name = job.network.spec.name if member is None else f"{job.network.spec.name}:{member}"
+    return {"objective": job.objective, "backbone": name} | {
+        f"backbone.{key}": value for key, value in arguments.items()
+    }
 
 
 def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcome]:

@@ -189,7 +189,7 @@ def _fit_head(job: Job, start: str | Path) -> Path:
     network = begin.network
     network["head"] = head
     logger.info("fitted a linear head on %d records in %.1f s", len(positions), time.monotonic() - job.started)
-    _run.record_plan(run, _run.Identity("finetune", job.notes, job.sections, store.fingerprint))
+    _run.record_plan(run, _run.Identity("finetune", job.notes, job.sections, store.fingerprint, {}))
     provenance = {
         "verb": "finetune", "objective": {"name": "linear head", "config": {"l2": fitted.l2}}, "seed": job.config.seed,
         "notes": job.notes, "pretrained": begin.manifest.provenance, "seconds": time.monotonic() - job.started,

@@ -76,7 +76,9 @@ class Progress:
     seconds_between_lines = 10.0
 
     def __init__(self, mode: str, *, title: str, steps: int, start: int) -> None:
-        if mode == "auto":
+        if mode == "auto" and logger.level >= logging.WARNING:
+            mode = "none"  # somebody asked for quiet
+        elif mode == "auto":
             mode = "bar" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
         self.mode, self.title, self.steps = mode, title, steps
         self._told = time.monotonic()
@@ -96,6 +98,11 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
 
     def update(self, record: Json) -> None:
         """Show one step record of the log."""

@@ -144,6 +144,7 @@ def train(training: Training, *, run: Path, monitor: Monitor | None, title: str)
         while training.step < training.plan.steps:
             figures = _one_step(training)
             training.step += 1
+            bar.advance(training.step)
             now = time.monotonic()
             if training.step % config.log_every == 0 or training.step == training.plan.steps:
                 record = _step_record(training, figures, (training.step - logged_at) / max(now - last_logged, 1e-9))
