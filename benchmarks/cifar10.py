@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 import bodh
+from bodh._optional import torchvision
 from bodh.api import _settings, _training
 
 
@@ -44,6 +45,7 @@ def train_bodh(data: Path, run: Path, minutes: float) -> dict[str, Any]:
 
 def train_lightly(data: Path, run: Path, minutes: float, name: str, workers: int) -> dict[str, Any]:
     """Pretrain network `name` with lightly's parts in a plain loop; save it as a bodh model for the same proof."""
+    torchvision()
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bodh._optional import torchvision
 from bodh.api import _settings, _training
 from bodh.contracts import Batch
 from bodh.records.feed import Feed, Place
@@ -49,6 +50,7 @@ def bodh_training(data: Any, network: torch.nn.Module, *, batch: int, precision:
 
 def lightly_step(images: list[Any], network: torch.nn.Module, *, size: int, batch: int, workers: int) -> Any:
     """Return a generator that does one training step of lightly's example each time it is advanced."""
+    torchvision()
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform

@@ -13,6 +13,7 @@ from bodh.contracts import Progress
 from bodh.errors import Diverged, Interrupted, ModelError
 from bodh.train import checkpoint, loop
 from bodh.train.log import read
+from bodh.train.monitor import Choice
 from bodh.train.optimise import Plan, rate_at
 from tests.unit.train.parts import NoiseModality, make_training, run, same_weights
 
@@ -174,3 +175,24 @@ def test_plan_revision_keeps_the_fraction_and_meets_the_budget() -> None:
     assert plan.fraction(100) == pytest.approx(0.1)
     assert plan.fraction(500) == pytest.approx(1.0)
     assert not plan.revise(101, elapsed=20.2, step_seconds=0.2)
+
+
+def test_collapsed_weights_are_not_kept() -> None:
+    kept = torch.nn.ModuleDict({"backbone": torch.nn.Linear(2, 2)})
+    scores = {"rankme": 2.0, "lidar": 3.0, "collapsed": False}
+    choice = Choice()
+    choice.see(10, scores, kept)
+    good = {name: tensor.clone() for name, tensor in kept.state_dict().items()}
+    with torch.no_grad():
+        kept["backbone"].weight.zero_()
+    choice.see(20, scores | {"lidar": 1.0}, kept)
+    assert choice.settle(20, kept)["chosen"] == 20
+    assert not torch.equal(kept["backbone"].weight, good["backbone.weight"])
+    choice = Choice()
+    choice.see(10, scores, kept)
+    with torch.no_grad():
+        kept["backbone"].weight.fill_(7.0)
+    choice.see(20, scores | {"collapsed": True}, kept)
+    record = choice.settle(20, kept)
+    assert (record["chosen"], record["why"]) == (10, "the last weights collapsed")
+    assert torch.equal(kept["backbone"].weight, torch.zeros(2, 2))
