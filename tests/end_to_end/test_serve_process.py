@@ -77,7 +77,8 @@ def serving(*words: str, seconds: float = 120) -> Iterator[Server]:
 
 
 def test_a_server_answers_and_ends_cleanly(tmp_path: Path) -> None:
-    with serving(str(tiny.write(tmp_path / "रंग.onnx"))) as server, httpx.Client(base_url=server.address, timeout=60) as client:
+    path = str(tiny.write(tmp_path / "रंग.onnx"))
+    with serving(path) as server, httpx.Client(base_url=server.address, timeout=60) as client:
         assert client.get("/health").json()["status"] == "ready"
         assert client.get("/models").json()["models"][0]["name"] == "रंग"
         answer = client.post("/models/रंग/predict", files={"file": RED}).json()

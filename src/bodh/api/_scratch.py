@@ -44,7 +44,9 @@ def fit_scratch(
     from bodh.train.engine import Engine, resolve_precision
 
     started = time.monotonic()
-    batch = max(2, min(64 if len(positions) < 2000 else 256, len(positions)))
+    batch = 64 if len(positions) < 2000 else 256
+    # a few records fill a batch with several views of each: the same views in fewer, steadier steps
+    positions = np.tile(positions, -(-batch // len(positions)))
     epochs = max(10.0, views / (len(positions) // batch * batch))  # an epoch leaves the last, partial batch out
     settings = {
         "seed": seed,

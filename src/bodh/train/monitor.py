@@ -98,7 +98,7 @@ class Choice:
     def settle(self, step: int, kept: nn.Module) -> Json:
         """Load the latest good weights into `kept` where the last ones have collapsed; return the choice and why."""
         record: Json = {
-            "rule": "the last weights, unless collapsed; then the latest that had not",
+            "rule": "last, unless collapsed; then the latest that had not",
             "points": self.points,
         }
         if self.points and self.points[-1]["collapsed"] and self.good_step >= 0:
@@ -106,7 +106,7 @@ class Choice:
             return record | {"chosen": self.good_step, "why": "the last weights collapsed"}
         return record | {
             "chosen": step,
-            "why": "the last weights had not collapsed" if self.points else "not looked at",
+            "why": "not collapsed" if self.points else "not looked at",
         }
 
     def to_json(self) -> Json:
