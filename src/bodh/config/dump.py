@@ -27,7 +27,7 @@ def dump_toml(sections: Mapping[str, Config], arguments: Mapping[str, Any] = _NO
     A key whose first part is a value of its own (`objective = "simclr"`) is quoted (`"objective.temperature"`),
     so that both can stand in one file; `read_toml` reads either.
     """
-    lines = [f"{_key(name, {})} = {_value(value)}" for name, value in arguments.items() if value is not None]
+    lines = [f"{_key(name, arguments)} = {_value(value)}" for name, value in arguments.items() if value is not None]
     scalars = {**arguments, **(sections[""].model_dump() if "" in sections else {})}
     for section, config in sections.items():
         prefix = f"{section}." if section else ""
