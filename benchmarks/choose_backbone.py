@@ -22,6 +22,7 @@ from typing import Any
 CANDIDATES: dict[str, dict[str, Any]] = {
     "small": {"backbone": "small"},
     "small, half as wide": {"backbone": "small", "backbone.widths": [16, 32, 64]},
+    "small, half again as wide": {"backbone": "small", "backbone.widths": [48, 96, 192]},
     "small, twice as wide": {"backbone": "small", "backbone.widths": [64, 128, 256]},
     "small, wide features": {"backbone": "small", "backbone.widths": [32, 64, 256]},
     "small, deeper": {"backbone": "small", "backbone.depths": [1, 2, 2]},
