@@ -154,7 +154,7 @@ def resolve_job(
         length: chosen batch and epochs; between the two.
     """
     from bodh.config.resolve import resolve
-    from bodh.model.loaded import config_class
+    from bodh.model.modality import config_class
     from bodh.train.config import TrainConfig
 
     module = _catalog.get("objectives", objective)

@@ -75,7 +75,7 @@ def _modality(source: Source, settings: Mapping[str, Any]) -> Modality:
     """Return the modality of `source` as training would make it, so that both share the decoded records."""
     from bodh import _catalog
     from bodh.config.resolve import resolve
-    from bodh.model.loaded import config_class
+    from bodh.model.modality import config_class
 
     module = _catalog.get("modalities", source.modality)
     config: Config = resolve(settings, {"modality": cast("type[Config]", config_class(module))})["modality"]

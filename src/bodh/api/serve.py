@@ -121,8 +121,8 @@ def neighbour_indexes(models: Mapping[str, OnnxModel], data: Any, settings: Json
         DataError: the data cannot be read, or is of another modality than a model.
     """
     from bodh.api._inputs import open_records
+    from bodh.model.modality import modality_of
     from bodh.serving import index
-    from bodh.serving.engine import modality_of
 
     indexes: dict[str, NeighbourIndex] = {}
     pictures: dict[str, list[bytes]] = {}  # models that see records alike share them

@@ -8,22 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from bodh import _catalog
 from bodh.contracts import Modality, RecordStore
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
 from bodh.model.capabilities import EMBEDDING, PROBABILITIES, Capability
 from bodh.model.folder import RECORDS, WEIGHTS, Folder, read_folder
-from bodh.model.manifest import Manifest, ModalityEntry
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from bodh.model.manifest import Manifest
+from bodh.model.modality import modality_of
 
 BATCH = 256
 """Records in one pass where nobody asks for another number."""
@@ -156,27 +153,6 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
     if manifest.best_block is not None and manifest.best_block not in model.block_names:
         raise ModelError(f"{verified.path}: best_block {manifest.best_block!r} is no block of the backbone")
     return model
-
-
-def modality_of(entry: ModalityEntry) -> Modality:
-    """Return the modality that a manifest names, with the configuration that it holds.
-
-    Raises:
-        UnknownName: no such modality.
-        ModelError: the configuration is not valid for it.
-    """
-    module = _catalog.get("modalities", entry.name)
-    try:
-        return cast("Modality", module.Modality(config_class(module).model_validate(entry.config)))
-    except (ValueError, TypeError) as error:
-        told = " ".join(str(error).split())[:300]
-        raise ModelError(f"model.json: modality {entry.name!r} has a configuration that is not valid: {told}") from None
-
-
-def config_class(module: Any) -> type[BaseModel]:
-    """Return the configuration class of a modality's module: `<Name>Config`, or `Config`."""
-    name = f"{module.__name__.rpartition('.')[2].capitalize()}Config"
-    return cast("type[BaseModel]", getattr(module, name, None) or module.Config)
 
 
 def records_from_bytes(content: bytes) -> np.ndarray:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 
-from bodh import _catalog
 from bodh.contracts import Modality
 from bodh.errors import BadRecord, ModelError
-from bodh.model.manifest import ModalityEntry
+from bodh.model.modality import modality_of
 from bodh.serving import problems
 from bodh.serving.batcher import Batcher, Closed, Outputs, QueueFull, TooLate
 from bodh.serving.config import ServingConfig, cores
@@ -169,22 +167,6 @@ def start(
         batcher = Batcher(model.compute, largest=config.batch, waiting=config.waiting, name=name)
         served[name] = Served(name, model, modality, batcher, (indexes or {}).get(name))
     return Engine(served, config)
-
-
-def modality_of(entry: ModalityEntry) -> Modality:
-    """Return the modality that a manifest names, with its configuration; imports no torch.
-
-    Raises:
-        UnknownName: no such modality.
-        ModelError: its configuration is not valid.
-    """
-    module = _catalog.get("modalities", entry.name)
-    kind = getattr(module, f"{entry.name.capitalize()}Config", None) or module.Config
-    try:
-        return cast("Modality", module.Modality(kind.model_validate(entry.config)))
-    except (ValueError, TypeError) as error:
-        told = " ".join(str(error).split())[:300]
-        raise ModelError(f"the modality {entry.name!r} has a configuration that is not valid: {told}") from None
 
 
 def _decode(modality: Modality, upload: Upload) -> np.ndarray:
