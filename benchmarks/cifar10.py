@@ -3,11 +3,12 @@
     OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/cifar10.py --out runs/cifar10 --minutes 20 --workers 0
     python benchmarks/cifar10.py --out runs/cifar10 --minutes 10 [--data ../shared/data/cifar10]
 
-Twenty minutes of one thread on one core are twenty CPU-minutes, ten minutes on two cores at most as many. Sides: bodh with its defaults; lightly's SimCLR (its
-CIFAR-10 benchmark's recipe: SimCLRTransform without blur, NT-Xent at 0.5, SGD with momentum, cosine, here planned
-to end in time) with ResNet-18 and with bodh's network. Every side is evaluated by the same code on frozen features:
-kNN, linear, 1 % and 10 % of the labels (5 draws), beside untrained, raw pixels and supervised from scratch.
-Finished sides are kept in --out and not trained again; give a new folder to start anew.
+Twenty minutes of one thread on one core are twenty CPU-minutes, ten minutes on two cores at most as many. Sides:
+bodh with its defaults; lightly's SimCLR (its CIFAR-10 benchmark's recipe: SimCLRTransform without blur, NT-Xent at
+0.5, SGD with momentum, cosine, here planned to end in time) with bodh's network and with ResNet-18. Every side is
+evaluated by the same code on frozen features: kNN, linear, 1 % and 10 % of the labels (5 draws), beside untrained,
+raw pixels and supervised from scratch. Finished sides are kept in --out and not trained again; give a new folder to
+start anew.
 """
 
 from __future__ import annotations
