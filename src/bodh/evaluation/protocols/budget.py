@@ -78,11 +78,13 @@ def run(context: Context) -> ProtocolResult:
         f"{context.config.seeds} draws; {explain(context)}; difference: to the best baseline at that budget, paired, "
         "with its interval for other draws and other test records"
     )
+    baselines = len(curves) > 1
     table = Grid(f"{TITLE}, in numbers", [_row(contest) for contest in contests], how)
     return ProtocolResult(
         "budget",
         figures={arm: {contest.level: float(contest.scores[arm].mean()) for contest in contests} for arm in curves},
-        tables={"budget": table, "labels_saved": Grid("Labels saved", _saved(contests), SAVED)},
+        tables={"budget": table}
+        | ({"labels_saved": Grid("Labels saved", _saved(contests), SAVED)} if baselines else {}),
         contests=contests,
         charts=(chart,),
     )
