@@ -94,7 +94,7 @@ def demo(*, out: str | Path | None = None, seed: int = 0) -> DemoResult:
         model = pretrain(DATA, out=folder / "pretrain", seed=seed, **RECIPE)
     with _timed(seconds, "evaluate"):
         verdict = evaluate(
-            model, DATA, protocol="knn,linear,budget", seeds=3, out=folder, budgets=PER_CLASS, scratch_views=3000
+            model, DATA, protocol="knn,linear,budget", seeds=3, out=folder, budgets=PER_CLASS, scratch_views=4000
         )
     with _timed(seconds, "finetune with 20 labels a class"):
         classifier = finetune(DATA, start=model, labels_per_class=20, out=folder / "finetune", seed=seed)
