@@ -144,8 +144,8 @@ def test_byol_against_lightly(lightly: Any, images: tuple[Tensor, Tensor]) -> No
     _same(ours.backbone, backbone)
     _same(ours.projector, projector)
     _same(ours.predictor, predictor)
-    _same(ours.teacher_backbone, teacher)  # running statistics included: they come from the teacher's own passes
-    _same(ours.teacher_projector, teacher_projector)
+    _same(ours.teacher.backbone, teacher)  # running statistics included: they come from the teacher's own passes
+    _same(ours.teacher.projector, teacher_projector)
 
 
 def test_moco_v2_against_lightly(lightly: Any, images: tuple[Tensor, Tensor]) -> None:
@@ -175,7 +175,7 @@ def test_moco_v2_against_lightly(lightly: Any, images: tuple[Tensor, Tensor]) ->
     assert _train_ours(ours, batches) == pytest.approx(losses, rel=1e-9)
     _same(ours.backbone, backbone)
     _same(ours.projector, projector)
-    _same(ours.teacher_backbone, teacher)
+    _same(ours.teacher.backbone, teacher)
     torch.testing.assert_close(ours.queue, criterion.memory_bank.bank, rtol=1e-9, atol=1e-10)
     assert int(ours.pointer) == int(criterion.memory_bank.bank_ptr) == 2 * N
 
@@ -220,7 +220,7 @@ def test_moco_v3_against_a_plain_second(images: tuple[Tensor, Tensor]) -> None:
     _same(ours.backbone, backbone)
     _same(ours.projector.layers, projector)
     _same(ours.predictor.layers, predictor)
-    _same(ours.teacher_backbone, teacher[0])
+    _same(ours.teacher.backbone, teacher[0])
 
 
 @pytest.mark.parametrize("task", ["single", "binary", "multi"])

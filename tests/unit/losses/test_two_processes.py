@@ -80,7 +80,7 @@ def _shuffled_keys() -> tuple[Tensor, Tensor]:
     half = slice(world()[0] * 8, world()[0] * 8 + 8)
     view = _batch(0, half).views[1].contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        straight = nn.functional.normalize(objective.teacher_projector(objective.teacher_backbone(view)), dim=1)
+        straight = nn.functional.normalize(objective.teacher.projector(objective.teacher.backbone(view)), dim=1)
     return objective._keys(view, 2, seed=7 + world()[0]), straight
 
 
