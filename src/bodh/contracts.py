@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Json = dict[str, Any]
-Task = Literal["single", "binary", "multi"]
-"""What labels mean: one class of k, one class of two, any number of k classes at once."""
+Task = Literal["single", "binary", "multi", "regress"]
+"""What labels mean: one class of k, one class of two, any number of k classes at once, k measured numbers."""
 
 Rows = "np.ndarray | list[np.ndarray]"
 """Stored records: one array `[n …]` where all have one shape, else a list of arrays."""
@@ -52,9 +52,10 @@ class Source(Protocol):
     splits: np.ndarray
     """[n] of str: "train", "val" or "test"; all "train" where the source has no splits."""
     targets: np.ndarray | None
-    """[n] int64 class index, -1 where unlabelled; or [n k] uint8 for several labels at once; None without labels."""
+    """[n] int64 class index, -1 where unlabelled; [n k] uint8 for several labels at once; [n] or [n k] float32 for
+    measured numbers, NaN where unlabelled; None without labels."""
     class_names: tuple[str, ...]
-    """[k] in the order of the indices; empty without labels."""
+    """[k] in the order of the indices, for measured numbers what each is called; empty without labels."""
     fingerprint: str
     """Hex digest that changes when any record may have changed (paths, sizes, times; or the bytes)."""
 
@@ -237,7 +238,11 @@ class Facts:
     task: Task | None = None
     class_names: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
-    """[k] labelled training records a class"""
+    """[k] labelled training records a class; empty for measured numbers"""
+    target_mean: tuple[float, ...] = ()
+    """[k] of measured numbers, over the labelled training records"""
+    target_deviation: tuple[float, ...] = ()
+    """[k] likewise; above 0"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +253,8 @@ class Needs:
     """Modalities it can learn from; None: every one that offers views."""
     features: Literal["pooled", "tokens", "map"] = "pooled"
     labels: bool = False
+    unlabelled: bool = False
+    """Learns from records without labels beside labelled ones: a batch holds both, in a fixed ratio."""
     smallest_batch: int = 1
 
 
@@ -260,7 +267,7 @@ class Batch:
     index: Tensor
     """[n] int64 positions in the store"""
     targets: Tensor | None
-    """[n] int64 (-1: unlabelled), [n k] float for several labels, or None"""
+    """[n] int64 (-1: unlabelled), [n k] float for several labels, [n] or [n k] float for numbers, or None"""
     seed: int
     """for what the objective itself draws: a pure function of (seed, step, rank)"""
 

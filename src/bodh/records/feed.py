@@ -120,6 +120,6 @@ class Feed:
         if self.store.targets is None:
             return None
         targets = torch.from_numpy(np.asarray(self.store.targets[index]))
-        # one class a record is an index, several are a row of zeros and ones for binary cross-entropy
-        targets = targets.long() if targets.ndim == 1 else targets.float()
+        # one class a record is an index, several are a row of zeros and ones for binary cross-entropy, numbers floats
+        targets = targets.float() if targets.ndim == 2 or targets.is_floating_point() else targets.long()
         return targets.to(self.place.device)
