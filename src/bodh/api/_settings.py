@@ -6,7 +6,7 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
@@ -28,6 +28,9 @@ class DataConfig(Config):
     input: str | None = Field(None, description="column that holds the records")
     label: str | None = Field(None, description="column that holds the labels")
     modality: str | None = Field(None, description="kind of records, where it is not what bodh infers")
+    task: Literal["auto", "classify", "regress"] = Field(
+        "auto", description="what labels are: classes, or measured numbers (regress; also whole ones); auto: floats are"
+    )
     cache: Path | None = Field(None, description="folder of decoded records; None: the cache folder of this user")
     budget_gb: float | None = Field(None, gt=0, description="disk for decoded records; None: half of what is free")
     workers: int | None = Field(None, ge=0, description="processes that decode; None: one a core")

@@ -52,7 +52,7 @@ def open_data(data: Any, config: DataConfig) -> Source:
     """Return the source that DATA names, read as `config` says."""
     from bodh.records.open import open_source
 
-    return open_source(data, input=config.input, label=config.label, modality=config.modality)
+    return open_source(data, input=config.input, label=config.label, modality=config.modality, task=config.task)
 
 
 def prepare_data(
@@ -80,9 +80,11 @@ def prepare_data(
 
 
 def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | None:
-    """Return what `targets` mean: several labels a record, one of two classes, one of k, or None."""
+    """Return what `targets` mean: numbers, several labels a record, one of two classes, one of k, or None."""
     if targets is None:
         return None
+    if targets.dtype.kind == "f":
+        return "regress"
     if targets.ndim == 2:
         return "multi"
     return "binary" if len(class_names) == 2 else "single"
@@ -91,16 +93,30 @@ def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | 
 def facts_of(store: RecordStore, positions: np.ndarray, *, steps: int, batch: int) -> Facts:
     """Return what an objective may know, for training on `positions` of `store`."""
     counts: tuple[int, ...] = ()
+    spread: dict[str, tuple[float, ...]] = {}
     if store.targets is not None:
         chosen = store.targets[positions]
-        if chosen.ndim == 2:
+        if chosen.dtype.kind == "f":
+            mean, deviation = mean_and_deviation(chosen)
+            spread = {"target_mean": tuple(mean.tolist()), "target_deviation": tuple(deviation.tolist())}
+        elif chosen.ndim == 2:
             counts = tuple(int(count) for count in chosen.sum(axis=0))
         else:
             counts = tuple(int(count) for count in np.bincount(chosen[chosen >= 0], minlength=len(store.class_names)))
     return Facts(
         records=len(positions), steps=steps, batch_size=batch,
         task=task_of(store.targets, store.class_names), class_names=tuple(store.class_names), class_counts=counts,
+        **spread,
     )  # fmt: skip
+
+
+def mean_and_deviation(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation [k] of measured `numbers` [n] or [n k] without not-a-numbers; no deviation is 0."""
+    columns = numbers.reshape(len(numbers), -1).astype(np.float64).T
+    known = [column[~np.isnan(column)] for column in columns]
+    mean = np.array([column.mean() if len(column) else 0.0 for column in known])
+    deviation = np.array([column.std() if len(column) else 0.0 for column in known])
+    return mean, np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
 
 
 def planned_steps(config: TrainConfig, records: int) -> int:
