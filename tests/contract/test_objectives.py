@@ -16,6 +16,7 @@ FORMS = {
         {"task": "binary", "settings": {"dropout": 0.3}},
         {"task": "multi", "settings": {"class_weights": "balanced", "label_smoothing": 0.1}},
     ],
+    "regress": [{"settings": {"loss": "squared", "turns": True}}],
 }
 """Circumstances beside the default ones."""
 

@@ -76,7 +76,8 @@ class Subject:
     Attributes:
         module: holds `Config`, `NEEDS`, `FAMILY`, `DEFAULTS` and `build`.
         settings: overrides of `Config`.
-        task: what labels mean; used by objectives that need labels.
+        task: what labels mean; used by objectives that need labels. One whose module lists others as `TASKS` gets the
+            first of them.
         shape: of one prepared record.
     """
 
@@ -87,12 +88,13 @@ class Subject:
 
     def build(self, seed: int = 0) -> nn.Module:
         """Return a newly built objective in training mode, its weights drawn from `seed`."""
-        classes = 2 if self.task == "binary" else 4
-        labels = {
-            "task": self.task,
-            "class_names": tuple(f"वर्ग {k}" for k in range(classes)),
-            "class_counts": (ROWS,) * classes,
-        }
+        task = self.means
+        classes = 2 if task == "binary" else 4
+        labels: dict[str, Any] = {"task": task, "class_names": tuple(f"वर्ग {k}" for k in range(classes))}
+        if task == "regress":
+            labels |= {"target_mean": (3.0,) * classes, "target_deviation": (2.0,) * classes}
+        else:
+            labels["class_counts"] = (ROWS,) * classes
         facts = Facts(
             records=8 * ROWS, steps=STEPS, batch_size=ROWS, **cast("Any", labels if self.module.NEEDS.labels else {})
         )
@@ -100,6 +102,12 @@ class Subject:
             torch.manual_seed(derive_seed("testing", seed))
             built = self.module.build(TinyBackbone(self.shape), self.module.Config(**self.settings), facts)
         return cast("nn.Module", built.train())
+
+    @property
+    def means(self) -> Task:
+        """What labels mean to this objective."""
+        able: tuple[Task, ...] = getattr(self.module, "TASKS", (self.task,))
+        return self.task if self.task in able else able[0]
 
     def batch(self, seed: int = 0) -> Batch:
         """Return a batch of as many views as the objective asks for; views of a record are alike, targets learnable."""
@@ -110,8 +118,12 @@ class Subject:
         )
         targets: Tensor | None = None
         if self.module.NEEDS.labels:
-            index = torch.arange(ROWS) % (2 if self.task == "binary" else 4)
-            targets = torch.nn.functional.one_hot(index, 4).float() if self.task == "multi" else index
+            index = torch.arange(ROWS) % (2 if self.means == "binary" else 4)
+            targets = index
+            if self.means in {"multi", "regress"}:
+                targets = torch.nn.functional.one_hot(index, 4).float()
+            if self.module.NEEDS.unlabelled:
+                targets = index.where(torch.arange(ROWS) % 2 == 0, -1)
         return Batch(views, torch.arange(ROWS), targets, seed=derive_seed("testing", "step", seed))
 
 
