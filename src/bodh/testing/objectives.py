@@ -22,6 +22,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
+from bodh.backbones._stages import pooled
 from bodh.contracts import Batch, Facts, Features, NetworkSpec, Objective, Progress, Task, View, derive_seed
 from bodh.train.config import TrainConfig
 
@@ -58,11 +59,10 @@ class TinyBackbone(nn.Module):
             return Features(y, None, None)
         return Features(y.mean(dim=(2, 3)), y.flatten(2).transpose(1, 2), y)
 
-    def blocks(self, x: Tensor) -> dict[str, Tensor]:
+    def blocks(self, x: Tensor, *, grid: int = 1) -> dict[str, Tensor]:
         """Return the pooled features of both blocks."""
         first = self.first(x)
-        second = self.second(first)
-        return {name: y.flatten(2).mean(2) if y.ndim == 4 else y for name, y in (("first", first), ("second", second))}
+        return {name: pooled(y, grid=grid) for name, y in (("first", first), ("second", self.second(first)))}
 
     def block_modules(self) -> dict[str, list[nn.Module]]:
         """Return the modules of both blocks."""
@@ -96,12 +96,33 @@ class Subject:
         else:
             labels["class_counts"] = (ROWS,) * classes
         facts = Facts(
-            records=8 * ROWS, steps=STEPS, batch_size=ROWS, **cast("Any", labels if self.module.NEEDS.labels else {})
-        )
+            records=8 * ROWS, steps=STEPS, batch_size=ROWS, **self._about_records(),
+            **cast("Any", labels if self.module.NEEDS.labels else {}),
+        )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("testing", seed))
-            built = self.module.build(TinyBackbone(self.shape), self.module.Config(**self.settings), facts)
+            built = self.module.build(self._backbone(), self.module.Config(**self.settings), facts)
         return cast("nn.Module", built.train())
+
+    def _backbone(self) -> nn.Module:
+        """Return the tiny backbone, or where patches must be left out a tiny transformer."""
+        if not self.module.NEEDS.masking:
+            return TinyBackbone(self.shape)
+        from bodh.backbones import vit
+
+        return vit.build(shape=self.shape, width=16, depth=2, heads=2, patch=2)
+
+    def _about_records(self) -> dict[str, Any]:
+        """Return what `Facts` tells of the records, and the same teacher every time where one is needed."""
+        facts: dict[str, Any] = {"shape": self.shape}
+        if len(self.shape) == 3:
+            facts |= {"mean": (0.5,) * self.shape[0], "std": (0.25,) * self.shape[0]}
+        facts["sample"] = lambda most: torch.randn(most, *self.shape, generator=torch.Generator().manual_seed(1))
+        if self.module.NEEDS.teacher:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed("testing", "teacher"))
+                facts["teacher"] = TinyBackbone(self.shape, dim=24)
+        return facts
 
     @property
     def means(self) -> Task:
