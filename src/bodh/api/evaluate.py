@@ -66,6 +66,7 @@ def evaluate(
         bodh evaluate runs/photos-simclr labelled/ --seeds 5 budgets=1,2,5,10,20
         bodh evaluate runs/photos-simclr labelled/ --protocol linear blocks=all
     """
+    from bodh.api._evaluation_files import write_files
     from bodh.api._evaluation_report import write_report
     from bodh.api._inputs import open_records
     from bodh.api.load import load
@@ -87,6 +88,8 @@ def evaluate(
     verdict = proof.verdict.written_to(report)
     _write_json(folder / "evaluation.json", proof.to_json() | verdict.to_json() | {"model": str(handle.folder)})
     write_report(report, proof, handle)
+    if files := write_files(folder, proof):
+        logger.info("beside the report: %s", ", ".join(files))
     return verdict
 
 

@@ -45,6 +45,11 @@ class EvaluationConfig(Config):
     scratch_views: int = Field(
         30_000, ge=100, description="augmented records that every network from scratch is trained on"
     )
+    bootstrap: int = Field(
+        1000, ge=0, le=100_000, description="draws for the intervals of a classifier's figures; 0: no intervals"
+    )
+    pictures: bool = Field(True, description="also write confusion.png, classes.png, roc.png, pr.png, reliability.png")
+    explained: int = Field(6, ge=0, le=50, description="worst errors that the report explains with a heat map; 0: none")
     map_records: int = Field(1500, ge=0, description="records on the map of the embedding; 0: no map")
 
     @field_validator("protocols", "baselines", "budgets", "blocks", mode="before")

@@ -81,9 +81,18 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray) -> Reliability:
 
 
 def at(curve: ClassCurve, x: np.ndarray) -> np.ndarray:
-    """Return the height of a curve at positions `x`, straight between its corners; its best where it rises steeply."""
-    last = np.append(np.diff(curve.x) > 0, True)  # of points above each other the last: the highest of an ROC
+    """Return the height of an ROC curve at positions `x`: straight between corners, the top of a vertical step."""
+    last = np.append(np.diff(curve.x) > 0, True)
     return np.interp(x, curve.x[last], curve.y[last])
+
+
+def precision_at(curve: ClassCurve, recall: np.ndarray) -> np.ndarray:
+    """Return the precision of a curve where `recall` is first reached: between corners no line can be drawn.
+
+    Source: Davis & Goadrich 2006, "The relationship between precision-recall and ROC curves", section 4.
+    """
+    reached: np.ndarray = curve.y[np.searchsorted(curve.x, recall - 1e-12)]
+    return reached
 
 
 def _decisions(probabilities: np.ndarray, targets: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:

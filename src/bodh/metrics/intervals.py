@@ -69,3 +69,16 @@ def _t(freedom: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def wilson(share: float, records: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `records` that were right; it never leaves 0 to 1.
+
+    Source: Wilson 1927, "Probable inference", JASA 22.
+    """
+    from scipy.stats import norm
+
+    z = float(norm.ppf((1 + LEVEL) / 2))
+    middle = (share + z * z / (2 * records)) / (1 + z * z / records)
+    half = z / (1 + z * z / records) * math.sqrt(share * (1 - share) / records + z * z / (4 * records**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
