@@ -81,15 +81,15 @@ def headline(records: list[Json], verb: str) -> Headline:
 
 
 def curves(records: list[Json]) -> list[Block]:
-    """Return the charts of a log: loss, label-free scores, pace and where the time went."""
+    """Return the charts of a log: loss and figures in training and validation, label-free scores, where time went."""
     from bodh.report.blocks import Lines, Series
 
     steps = [record for record in records if record["kind"] == "step" and record["loss"] is not None]
     looks = [record for record in records if record["kind"] == "monitor"]
-    blocks: list[Block] = []
+    checks = [record for record in records if record["kind"] == "validation"]
+    blocks: list[Block] = learning(steps, checks)
     if len(steps) > 1:
         at = [record["step"] for record in steps]
-        blocks.append(Lines("Loss", "step", "loss", [Series("loss", at, [record["loss"] for record in steps])]))
         shares = [
             Series(phase, at, [record[f"share_{phase}"] for record in steps])
             for phase in ("network", "views", "data", "other")
@@ -97,6 +97,33 @@ def curves(records: list[Json]) -> list[Block]:
         blocks.append(Lines("Where the time goes", "step", "share of the time", shares, note=bound_note(steps)))
     if len(looks) > 1:
         blocks.extend(_score_chart(looks, name, title) for name, title in SCORES.items())
+    return blocks
+
+
+def learning(steps: list[Json], checks: list[Json]) -> list[Block]:
+    """Return one chart of the loss, and one of every figure that validation has, both parts in each.
+
+    Args:
+        steps: records of kind "step": loss and figures of single batches.
+        checks: records of kind "validation": the same names, over all validation records.
+    """
+    from bodh.report.blocks import Lines, Series
+
+    known = [name for check in checks for name in check if name not in {"kind", "step", "epoch", "seconds"}]
+    names = dict.fromkeys(["loss", *(["accuracy"] if any("accuracy" in step for step in steps) else []), *known])
+    blocks: list[Block] = []
+    for name in names:
+        series = []
+        for part, records in (("training", steps), ("validation", checks)):
+            told = [(one["step"], one[name]) for one in records if isinstance(one.get(name), int | float)]
+            if told:
+                series.append(Series(part, [step for step, _ in told], [value for _, value in told]))
+        if any(len(one.x) > 1 for one in series):
+            title = name.replace("_", " ")
+            note = (
+                "training: single batches, as varied; validation: all its records, unvaried" if len(series) > 1 else ""
+            )
+            blocks.append(Lines(title[:1].upper() + title[1:], "step", title, series, note=note))
     return blocks
 
 
