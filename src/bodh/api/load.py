@@ -153,5 +153,5 @@ class Model:
         if manifest.class_names:
             shown = ", ".join(manifest.class_names[:5])
             more = f" … ({len(manifest.class_names)})" if len(manifest.class_names) > 5 else ""
-            facts.append(("classes", shown + more))
+            facts.append(("measures" if manifest.task == "regress" else "classes", shown + more))
         return facts

@@ -28,7 +28,8 @@ class Predictions:
 
     Attributes:
         records: one an input: {"id", "class", "probability", "probabilities": {class: p, the first 5}}; with several
-            labels at once {"id", "classes", "probabilities"}; {"id", "error"} for an input that cannot be read.
+            labels at once {"id", "classes", "probabilities"}; of measured numbers {"id", "values": {name: number}};
+            {"id", "error"} for an input that cannot be read.
             Empty where they were written to a file.
         count: inputs, the broken ones too.
         broken: inputs that could not be read.
@@ -62,7 +63,7 @@ def predict(
     out: str | Path | None = None,
     device: str = "auto",
 ) -> Predictions:
-    """Predict classes of images, with their probabilities.
+    """Predict classes of images with their probabilities, or measured numbers.
 
     Args:
         model: a model with classes: its folder, or the folder of the run that made it.
@@ -71,7 +72,7 @@ def predict(
         device: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
-        one record an input: id, class, probability, and the five most probable classes.
+        one record an input: id, class, probability, and the five most probable classes; or id and values.
 
     Raises:
         ModelError: the model has no classes yet.
@@ -106,7 +107,8 @@ def _records(handle: Model, inputs: Any, device: str) -> Iterator[Json]:
     for batch in read_rows(model.modality, inputs):
         found: Iterator[np.ndarray] = iter(())
         if batch.rows is not None:
-            found = iter(model.compute(batch.rows, capability)["probabilities"])
+            said = "value" if handle.manifest.task == "regress" else "probabilities"
+            found = iter(model.compute(batch.rows, capability)[said])
         for name in batch.ids:
             if name in batch.broken:
                 yield {"id": name, "error": batch.broken[name]}
@@ -115,8 +117,10 @@ def _records(handle: Model, inputs: Any, device: str) -> Iterator[Json]:
 
 
 def describe(probabilities: np.ndarray, manifest: Manifest) -> Json:
-    """Return what `probabilities` [k] say, with class names."""
+    """Return what `probabilities` [k], or measured numbers [k], say, with their names."""
     names = manifest.class_names
+    if manifest.task == "regress":
+        return {"values": {name: float(value) for name, value in zip(names, probabilities, strict=True)}}
     order = np.argsort(-probabilities, kind="stable")[:TOP]
     top = {names[i]: round(float(probabilities[i]), 6) for i in order}
     if manifest.task == "multi":

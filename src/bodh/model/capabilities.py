@@ -1,7 +1,7 @@
 """What a model can do, as pure functions from named arrays to named tensors: prepare → backbone → head.
 
-`embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}; `all` gives both in
-one pass. They are what is exported, served and measured: one definition for all three.
+`embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}, or {"value": [n k]}
+where labels are measured numbers; `all` gives both in one pass. They are what is exported, served and measured: one definition for all three.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bodh.contracts import Modality
 
-EMBEDDING, LOGITS, PROBABILITIES = "embedding", "logits", "probabilities"
+EMBEDDING, LOGITS, PROBABILITIES, VALUE = "embedding", "logits", "probabilities", "value"
 OUTPUTS: dict[str, tuple[str, ...]] = {"embed": (EMBEDDING,), "predict": (LOGITS, PROBABILITIES)}
 TIE = 1e-6
 """Two classes nearer than this in probability are a tie: rounding decides, not the model."""
@@ -54,12 +54,10 @@ class Capability(nn.Module):
         self.backbone = backbone
         self.task = task
         self.block = block
-        able = {"embed": OUTPUTS["embed"], "predict": OUTPUTS["predict"] if head is not None else ()}
+        said = (VALUE,) if task == "regress" else OUTPUTS["predict"]
+        able = {"embed": OUTPUTS["embed"], "predict": said if head is not None else ()}
         self.output_names = able["embed"] + able["predict"] if name == "all" else able[name]
-        if LOGITS in self.output_names:
-            self.head = head
-        else:
-            self.head = None
+        self.head = head if name != "embed" else None
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the named outputs for raw standardised records (image: uint8 `[n h w c]`)."""
@@ -75,6 +73,9 @@ class Capability(nn.Module):
         if EMBEDDING in self.output_names and EMBEDDING not in result:
             result[EMBEDDING] = pooled
         logits = self.head(pooled)
+        if self.task == "regress":
+            result[VALUE] = logits
+            return result
         result[LOGITS] = logits
         result[PROBABILITIES] = probabilities(logits, self.task)
         return result

@@ -18,7 +18,7 @@ from bodh import _catalog
 from bodh.contracts import Modality, RecordStore
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
-from bodh.model.capabilities import EMBEDDING, PROBABILITIES, Capability
+from bodh.model.capabilities import EMBEDDING, PROBABILITIES, VALUE, Capability
 from bodh.model.folder import RECORDS, WEIGHTS, Folder, read_folder
 from bodh.model.manifest import Manifest, ModalityEntry
 
@@ -96,12 +96,13 @@ class LoadedModel:
         return self._filled(store, index, capability, EMBEDDING, batch)
 
     def predict_rows(self, store: RecordStore, index: np.ndarray, *, batch: int = BATCH) -> np.ndarray:
-        """Return class probabilities `[n k]`, float32, of records at `index` [n].
+        """Return class probabilities `[n k]`, or measured numbers `[n k]`, float32, of records at `index` [n].
 
         Raises:
             UnknownName: the model has no head.
         """
-        return self._filled(store, index, self.capability("predict"), PROBABILITIES, batch)
+        output = VALUE if self.manifest.task == "regress" else PROBABILITIES
+        return self._filled(store, index, self.capability("predict"), output, batch)
 
     def records(self) -> np.ndarray:
         """Return the real standardised records that the model carries for parity checks.
