@@ -21,7 +21,7 @@ def _build(
     task: Any = "single", names: tuple[str, ...] = NAMES, counts: tuple[int, ...] = (10, 30, 20), **settings: Any
 ) -> classify.Classify:
     torch.manual_seed(0)
-    facts = Facts(60, 10, 8, task, names, counts)
+    facts = Facts(60, 10, 8, task=task, class_names=names, class_counts=counts)
     return classify.build(TinyBackbone((3, 8, 8)), classify.Config(**settings), facts)
 
 
