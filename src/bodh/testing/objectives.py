@@ -274,8 +274,8 @@ def check_deterministic(subject: Subject) -> None:
 
 
 def check_learns(subject: Subject) -> None:
-    """Twenty steps on one batch lower its loss; teacher and queue are held still, so that the question stays."""
-    losses = _train(subject.build(), [subject.batch()] * STEPS, after=False)
+    """Twenty steps on one batch lower its loss; teacher, queue and schedules are held still: the question stays."""
+    losses = _train(subject.build(), [subject.batch()] * STEPS, after=False, at=_at(STEPS // 2))
     _claim(losses[-1] < losses[0], f"the loss went from {losses[0]:.4f} to {losses[-1]:.4f} in {STEPS} steps")
 
 
@@ -343,13 +343,15 @@ def _tensors(batch: Batch) -> list[Tensor]:
     return [*batch.views, batch.index, *([] if batch.targets is None else [batch.targets])]
 
 
-def _train(objective: nn.Module, batches: list[Batch], *, start: int = 0, after: bool = True) -> list[float]:
-    """Train as the loop does, one step a batch; return the losses."""
+def _train(
+    objective: nn.Module, batches: list[Batch], *, start: int = 0, after: bool = True, at: Progress | None = None
+) -> list[float]:
+    """Train as the loop does, one step a batch, where `at` is given always at that point; return the losses."""
     # Plain gradient descent has no state of its own, so that a resume needs the objective's state alone.
     optimiser = torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], lr=0.05)
     losses = []
     for step, batch in enumerate(batches, start):
-        output = objective(batch, _at(step))
+        output = objective(batch, at or _at(step))
         optimiser.zero_grad()
         output.loss.backward()
         optimiser.step()

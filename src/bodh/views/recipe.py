@@ -126,6 +126,20 @@ def preset(kind: str, *, size: int, channels: int) -> Recipe:
     )
 
 
+def side_of(options: Mapping[str, Any], *, size: int) -> int:
+    """Return the side of a view in pixels: `size`, or the share of it that the view's option "side" asks for.
+
+    Raises:
+        ConfigError: the share is no number above 0 up to 1.
+    """
+    share = options.get("side")
+    if share is None:
+        return size
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise ConfigError(f"view setting side: a share of the training views' side, above 0 to 1; given {share!r}")
+    return max(1, round(share * size))
+
+
 def resolve(kind: str, settings: ImageViews, options: Mapping[str, Any], *, size: int, channels: int) -> Recipe | None:
     """Return the recipe of one view: preset, then the user's settings, then the objective's options.
 
