@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from bodh.contracts import Json, derive_seed
 
 if TYPE_CHECKING:
+    from bodh.api._versus import Versus
     from bodh.api.load import Model
     from bodh.evaluation.context import Context
     from bodh.evaluation.prove import Proof
@@ -23,8 +25,17 @@ IN_PERCENT = ("budget", "linear", "linear_blocks", "knn", "classes")
 QUERIES, NEIGHBOURS = 8, 6
 
 
-def write_report(path: Path, proof: Proof, model: Model) -> None:
+def write_report(
+    path: Path, proof: Proof, model: Model, versus: Versus | None = None, first: Sequence[Block] = ()
+) -> None:
     """Write `report.html`.
+
+    Args:
+        path: where.
+        proof: what was found.
+        model: what was evaluated.
+        versus: how a second model compares.
+        first: blocks to stand before all others.
 
     Raises:
         OutputError: the file cannot be written.
@@ -33,7 +44,8 @@ def write_report(path: Path, proof: Proof, model: Model) -> None:
     from bodh.report.render import write
 
     context = proof.context
-    blocks: list[Block] = [lines(chart) for result in proof.results.values() for chart in result.charts]
+    blocks: list[Block] = [*first]
+    blocks += [lines(chart) for result in proof.results.values() for chart in result.charts]
     for result in proof.results.values():
         blocks += [table(key, grid) for key, grid in result.tables.items()]
     blocks += confusions(proof)
@@ -43,7 +55,7 @@ def write_report(path: Path, proof: Proof, model: Model) -> None:
     report = Report(
         title=f"evaluate · {context.store.name}",
         subtitle=f"{model.folder} · {model.manifest.networks['backbone'].name}",
-        headline=headline(proof),
+        headline=headline(proof) if versus is None else two(versus),
         blocks=blocks,
     )
     write(report, path)
@@ -61,6 +73,14 @@ def headline(proof: Proof) -> Headline:
         return Headline(answer, "neutral", f"On {figures['records']:,} test records. {verdict.sentence}", [])
     tone: Any = {"yes": "good", "no": "bad"}.get(verdict.helped, "neutral")
     return Headline(verdict.helped.capitalize(), tone, verdict.sentence, [_told(entry) for entry in verdict.evidence])
+
+
+def two(versus: Versus) -> Headline:
+    """Return which of two models is better as it stands on top."""
+    from bodh.report.blocks import Headline
+
+    tone: Any = "neutral" if versus.told["better"] is None else "good"
+    return Headline(versus.told["answer"], tone, versus.told["sentence"], [])
 
 
 def _told(entry: Json) -> str:
@@ -149,7 +169,7 @@ def errors(proof: Proof) -> Block | None:
     if not found:
         return None
     pictures = [
-        Picture(_show(context, m.position), f"{m.predicted} {m.confidence:.0%} · is {m.true}", "bad") for m in found
+        Picture(show(context, m.position), f"{m.predicted} {m.confidence:.0%} · is {m.true}", "bad") for m in found
     ]
     rows = [pictures[start : start + 8] for start in range(0, len(pictures), 8)]
     return Gallery("Worst errors", rows, note=f"what {who} said most surely and wrongly; the true class after the dot")
@@ -185,7 +205,7 @@ def embedding_map(context: Context) -> Block | None:
     place = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500).fit_transform(reduced)
     positions = context.positions["test"][chosen]
     group = [_name(context, position) for position in positions]
-    pictures = [_show(context, position, size=32) for position in positions]
+    pictures = [show(context, position, size=32) for position in positions]
     note = f"{count:,} test records, t-SNE of their features: near means alike; long distances mean little"
     return Scatter("Map of the embedding", place[:, 0].tolist(), place[:, 1].tolist(), group, pictures, note=note)
 
@@ -209,11 +229,11 @@ def neighbours(context: Context) -> Block | None:
     for query in queries:
         similar = keys @ unit(context.features("pretrained", "test")[query : query + 1])[0]
         own = _name(context, test[query])
-        row = [Picture(_show(context, test[query]), own or "query")]
+        row = [Picture(show(context, test[query]), own or "query")]
         for near in np.argsort(-similar, kind="stable")[:NEIGHBOURS]:
             name = _name(context, train[near])
             tone: Any = "neutral" if not own or not name else "good" if name == own else "bad"
-            row.append(Picture(_show(context, train[near]), f"{name} {similar[near]:.2f}".strip(), tone))
+            row.append(Picture(show(context, train[near]), f"{name} {similar[near]:.2f}".strip(), tone))
         rows.append(row)
     return Gallery(
         "Nearest neighbours", rows, note="first a test record, then the training records nearest to it (cosine)"
@@ -268,5 +288,6 @@ def _name(context: Context, position: int) -> str:
     return context.class_names[int(own)] if own >= 0 else ""
 
 
-def _show(context: Context, position: int, size: int = 64) -> bytes:
+def show(context: Context, position: int, size: int = 64) -> bytes:
+    """Return a record of the store as a picture."""
     return context.model.modality.show(context.store.rows(np.array([position]))[0], size)
