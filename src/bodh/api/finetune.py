@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bodh")
 
 FREEZES = ("auto", "backbone", "none")
+TASKS = ("auto", "classify", "regress")
 
 
 def finetune(
@@ -29,7 +30,7 @@ def finetune(
     *,
     start: Any,
     task: str = "auto",
-    freeze: str = "auto",
+    freeze: str | int = "auto",
     labels_per_class: int | None = None,
     out: str | Path | None = None,
     epochs: float | None = None,
@@ -48,10 +49,12 @@ def finetune(
     Args:
         data: labelled folder, file, named data set or array.
         start: model or run folder to start from, or the name of a backbone to train from scratch.
-        task: auto, or classify: one class of two or more, or several labels at once, as the labels are.
+        task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
+            measured numbers, also where they are whole.
         freeze: backbone (linear head on frozen features), none (train everything), or auto: backbone for a
             model, none for a bare backbone.
-        labels_per_class: use only this many labels of every class, drawn by the seed.
+        labels_per_class: use only this many labels of every class, drawn by the seed; of measured numbers, which
+            have no classes, this many in all.
         out: run folder; by default runs/NAME-finetune.
         epochs: passes over the labelled data (nothing frozen).
         minutes: wall-clock budget instead of epochs (nothing frozen).
@@ -90,21 +93,30 @@ def finetune(
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
     begin = _starting_model(start)
-    frozen = _frozen(given["freeze"], begin)
-    if given["task"] not in {"auto", "classify"}:
-        raise ConfigError(f"task: {given['task']!r} is not one of: auto, classify")
+    if begin is not None and given["freeze"] != "auto":
+        _transfer.held_stages(given["freeze"], begin.block_names, trained=True)  # mistakes are told early
+    if given["task"] not in TASKS:
+        raise ConfigError(f"task: {given['task']!r} is not one of: {', '.join(TASKS)}")
+    if given["task"] != "auto":
+        settings = settings | {"data.task": given["task"]}
     source = _training.open_data(data, _training.early_data_config(settings))
-    first = _training.resolve_job(settings, "classify", source.modality, {})
+    measured = _training.task_of(source.targets, source.class_names) == "regress"
+    objective = "regress" if measured else "classify"
+    first = _training.resolve_job(settings, objective, source.modality, {})
     modality = None if begin is None else begin.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     positions = _labelled(ready, given["labels_per_class"], given["seed"])
-    length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings, device=where.type)
     network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
+    names = cast("tuple[str, ...]", network.block_names)
+    held = _held(given["freeze"], names, begin, settings, ready, positions)
+    frozen = begin is not None and held == names
+    positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]), frozen=frozen)
+    length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings, device=where.type)
     job = _training.Job(
         verb="finetune",
-        objective="classify",
+        objective=objective,
         reasons=tuple(f"{key} {value:g}: suits {len(positions):,} labelled records" for key, value in length.items()),
-        sections=_training.resolve_job(settings, "classify", source.modality, length),
+        sections=_training.resolve_job(settings, objective, source.modality, length),
         data=ready,
         positions=positions,
         network=network,
@@ -148,7 +160,8 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
     Raises:
         DataError: no labels, or only one class.
     """
-    from bodh.records.splits import label_budget
+    from bodh.api._regress import insist_on_numbers
+    from bodh.records.splits import label_budget, labelled
 
     targets = data.store.targets
     if targets is None:
@@ -157,7 +170,9 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
             "or name the column with data.label=NAME"
         )
     chosen = targets[data.train]
-    usable = np.flatnonzero(chosen >= 0) if chosen.ndim == 1 else np.arange(len(chosen))
+    usable = np.flatnonzero(labelled(chosen))
+    if data.task == "regress":
+        insist_on_numbers(data)
     present = np.unique(chosen[usable]) if chosen.ndim == 1 else np.flatnonzero(chosen.any(axis=0))
     if chosen.ndim == 1 and len(present) < 2:
         only = data.store.class_names[int(present[0])] if len(present) else "none"
@@ -169,7 +184,7 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
 
 def _fit_head(job: Job, start: str | Path) -> Path:
     """Fit a linear head on features that are computed once; save model and report, return the run folder."""
-    from bodh.api import _run, _training
+    from bodh.api import _regress, _run, _training
     from bodh.evaluation import logistic
     from bodh.heads.linear import build as linear
     from bodh.model.loaded import load_model
@@ -183,15 +198,18 @@ def _fit_head(job: Job, start: str | Path) -> Path:
     seconds = time.monotonic() - job.started
     scale = logistic.Scale.fit(features)
     targets = np.asarray(store.targets)[positions]
-    fitted = logistic.fit(scale(features), targets, len(store.class_names), seed=job.config.seed)
-    head = linear(inputs=features.shape[1], outputs=len(store.class_names))
-    _fill(head, fitted, scale)
+    if job.data.task == "regress":
+        head, told = _regress.linear_head(features, targets)
+    else:
+        fitted = logistic.fit(scale(features), targets, len(store.class_names), seed=job.config.seed)
+        head, told = linear(inputs=features.shape[1], outputs=len(store.class_names)), {"l2": fitted.l2}
+        _fill(head, fitted, scale)
     network = begin.network
     network["head"] = head
     logger.info("fitted a linear head on %d records in %.1f s", len(positions), time.monotonic() - job.started)
     _run.record_plan(run, _run.Identity("finetune", job.notes, job.sections, store.fingerprint, {}))
     provenance = {
-        "verb": "finetune", "objective": {"name": "linear head", "config": {"l2": fitted.l2}}, "seed": job.config.seed,
+        "verb": "finetune", "objective": {"name": "linear head", "config": told}, "seed": job.config.seed,
         "notes": job.notes, "pretrained": begin.manifest.provenance, "seconds": time.monotonic() - job.started,
         "feature_seconds": seconds,
     }  # fmt: skip

@@ -195,7 +195,8 @@ def trained(console: Console, payload: Mapping[str, Any], following: Sequence[st
     shown = {
         "backbone": backbone["arguments"].get("model", backbone["name"]),
         "can": ", ".join(payload["capabilities"]),
-        "classes": ", ".join(payload["class_names"][:10]) + (" …" if len(payload["class_names"]) > 10 else ""),
+        "measures" if payload["task"] == "regress" else "classes": ", ".join(payload["class_names"][:10])
+        + (" …" if len(payload["class_names"]) > 10 else ""),
         **{words(name): value for name, value in payload["metrics"].items() if isinstance(value, (int, float, str))},
     }
     facts(console, shown)
