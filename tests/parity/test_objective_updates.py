@@ -8,20 +8,14 @@ torch's own loss modules. The network is the tiny one of `bodh.testing`, images 
 from __future__ import annotations
 
 import copy
-import io
 import math
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bodh import _optional
 from bodh.contracts import Batch, Facts, Progress
 from bodh.objectives import byol, classify, moco, simclr
 from bodh.testing.objectives import TinyBackbone
@@ -30,21 +24,6 @@ N = 24
 STEPS = 4
 RATE = 0.2
 FACTS = Facts(records=50_000, steps=STEPS, batch_size=N)
-
-
-@pytest.fixture(scope="module")
-def lightly() -> Any:
-    _optional.torchvision()
-    return pytest.importorskip("lightly")
-
-
-@pytest.fixture(scope="module")
-def images(shared: Path) -> tuple[Tensor, Tensor]:
-    """[n 3 32 32] float64 from -1 to 1, and their labels."""
-    table = pq.read_table(shared / "cifar10" / "test.parquet").slice(0, 2 * N)
-    pictures = [np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in table["image"].to_pylist()]
-    x = torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2).double() / 127.5 - 1
-    return x, torch.tensor(table["label"].to_numpy().copy())
 
 
 def _batches(x: Tensor, labels: Tensor | None = None) -> list[Batch]:
