@@ -71,15 +71,21 @@ def choose(source: Source, *, objective: str, backbone: str, device: torch.devic
             f"{source.modality} records; choose another with --objective"
         )
     if backbone == "auto":
-        backbone = default_backbone(source.modality, device.type)
-        reasons.append(f"backbone {backbone}: the default for {source.modality} records on {device.type}")
+        backbone = default_backbone(source.modality, device.type, needs)
+        why = f"the default for {source.modality} records on {device.type}"
+        reasons.append(f"backbone {backbone}: {f'{objective} leaves patches out' if needs.masking else why}")
     return Choice(objective, backbone, tuple(reasons))
 
 
-def default_backbone(modality: str, device: str) -> str:
-    """Return the network to start with: the fast one on a CPU (benchmarks/choose_backbone.py), ResNet-18 on a GPU."""
+def default_backbone(modality: str, device: str, needs: Needs | None = None) -> str:
+    """Return the network to start with: the fast one on a CPU (benchmarks/choose_backbone.py), ResNet-18 on a GPU.
+
+    An objective that leaves patches out needs a transformer.
+    """
     if modality != "image":
         return "mlp"
+    if needs is not None and needs.masking:
+        return "vit"
     return "resnet18" if device == "cuda" else "small"
 
 

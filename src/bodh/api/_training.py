@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bodh import _catalog
-from bodh.api import _run
+from bodh.api import _objective, _run
 from bodh.api._settings import DataConfig, check_batch, check_divisible
 from bodh.config.base import Config
 from bodh.contracts import Facts, Json, Modality, Objective, RecordStore, Source, Task
-from bodh.errors import DataError
+from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +41,8 @@ class Data:
     store: RecordStore
     train: np.ndarray
     """[n] positions"""
+    val: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """[m] positions of the source's own validation part; often none"""
 
     @property
     def task(self) -> Task | None:
@@ -73,10 +75,9 @@ def prepare_data(
     budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
     store = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
     if store.targets is None and not (np.asarray(store.splits) != "train").any():
-        train = np.arange(len(store))
-    else:
-        train = train_val_test(store, SPLIT_SEED)["train"]
-    return Data(source, modality, store, train)
+        return Data(source, modality, store, np.arange(len(store)))
+    parts = train_val_test(store, SPLIT_SEED)
+    return Data(source, modality, store, parts["train"], parts["val"])
 
 
 def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | None:
@@ -151,6 +152,14 @@ class Job:
     """what provenance should tell beside the settings"""
     vary: Modality | None = None
     """makes the training's views, where the data's own modality should not"""
+    teacher: nn.Module | None = None
+    """a trained backbone that the objective learns from"""
+    validate: np.ndarray | None = None
+    """[m] labelled records to look at every epoch; None: none"""
+    held: tuple[str, ...] = ()
+    """stages of the backbone that never train"""
+    prepare: Callable[[nn.Module], None] | None = None
+    """changes the objective before the first step of a run; not again when it is resumed"""
 
     @property
     def config(self) -> TrainConfig:
@@ -224,8 +233,9 @@ def execute(job: Job) -> Path:
                 "seed": job.config.seed, "steps": outcome.steps, "epochs": outcome.epochs, "seconds": outcome.seconds,
                 "settings": job.config.model_dump(mode="json"), "choice": outcome.choice, "notes": job.notes,
             }  # fmt: skip
-            metrics = {**outcome.scores, "skipped_steps": outcome.skipped}
-            save_result(run, job.data, cast("Objective", trained).keep(), provenance=provenance, metrics=metrics)
+            kept = cast("Objective", trained).keep()
+            metrics = {**outcome.scores, "skipped_steps": outcome.skipped, **calibrated(job, kept)}
+            save_result(run, job.data, kept, provenance=provenance, metrics=metrics)
             write_report(run, job)
         engine.wait()
     return run
@@ -252,16 +262,21 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     from bodh.train.loop import Training, train
     from bodh.train.monitor import Monitor
     from bodh.train.optimise import Plan
+    from bodh.train.validate import Validation
 
     config, data = job.config, job.data
     steps = planned_steps(config, len(job.positions))
     facts = facts_of(data.store, job.positions, steps=steps, batch=config.batch)
+    facts = _objective.tell(facts, data.store, job.positions, data.modality, job.teacher)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("heads", config.seed))
         task = _catalog.get("objectives", job.objective).build(job.network, job.sections["objective"], facts)
+    if job.prepare is not None and engine.leads and not any((run / "checkpoints").glob("step-*")):
+        job.prepare(task)  # other processes get the weights of this one
     feed = Feed(
         data.store, job.positions, job.vary or data.modality, task.views(), batch=config.batch,
         accumulate=config.accumulate, seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
+        groups=class_groups(data.store.targets, job.positions) if config.balance else (),
     )  # fmt: skip
     monitor = None
     if config.monitor_records:
@@ -271,9 +286,30 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
         )  # fmt: skip
     spent = time.monotonic() - job.started
     plan = Plan(steps) if config.minutes is None else Plan(steps, seconds=60 * config.minutes, spent=spent)
-    training = Training(task, feed, config, engine, plan)
-    outcome = train(training, run=run, monitor=monitor, title=f"{job.verb} {job.objective}")
-    return task, outcome
+    training = Training(task, feed, config, engine, plan, job.held)
+    validation = None
+    if job.validate is not None and len(job.validate):
+        validation = Validation(data.store, job.validate, data.modality, device=engine.device)
+    title = f"{job.verb} {job.objective}"
+    return task, train(training, run=run, monitor=monitor, title=title, validation=validation)
+
+
+def class_groups(targets: np.ndarray | None, positions: np.ndarray) -> list[np.ndarray]:
+    """Return, for every class that occurs, the places in `positions` of its records.
+
+    Of several labels at once, records without any are a class of their own.
+
+    Raises:
+        ConfigError: there are no classes.
+    """
+    if targets is None or targets.dtype.kind == "f":
+        raise ConfigError("balance: these labels are no classes, so none can be drawn equally often; leave balance out")
+    chosen = np.asarray(targets)[positions]
+    if chosen.ndim == 2:
+        member = np.column_stack([chosen > 0, ~(chosen > 0).any(axis=1)])
+    else:
+        member = chosen[:, None] == np.unique(chosen)
+    return [np.flatnonzero(column) for column in member.T if column.any()]
 
 
 def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Json, metrics: Json) -> None:
@@ -300,6 +336,16 @@ def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Js
             writer = csv.writer(file)
             writer.writerow(["id", "reason"])
             writer.writerows(skipped)
+
+
+def calibrated(job: Job, network: nn.ModuleDict) -> Json:
+    """Set the temperature of a classifier's probabilities on its validation part; return what is to be told of it."""
+    from bodh.api._transfer import calibrate
+
+    wanted = job.config.calibrate is not False and "head" in network and job.data.task not in {None, "regress"}
+    if not wanted or job.validate is None or not len(job.validate):
+        return {}
+    return calibrate(job.data, network, job.validate)
 
 
 def tell(reasons: tuple[str, ...]) -> None:

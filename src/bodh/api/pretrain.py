@@ -63,7 +63,7 @@ def pretrain(
         bodh pretrain photos/ --out runs/photos --resume
         torchrun --nproc-per-node 2 -m bodh pretrain photos/
     """
-    from bodh.api import _run, _settings, _training
+    from bodh.api import _objective, _run, _settings, _training
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.model.loaded import load_model
@@ -85,11 +85,12 @@ def pretrain(
     begin = None if start is None else load_model(getattr(start, "folder", start))
     source = _training.open_data(data, _training.early_data_config(settings))
     choice = _settings.choose(source, objective=given["objective"], backbone=given["backbone"], device=where)
+    module = _catalog.get("objectives", choice.objective)
     # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
     first = _training.resolve_job(settings, choice.objective, source.modality, {})
-    modality = None if begin is None else begin.modality
+    teacher = _objective.teacher_for(choice.objective, module.NEEDS, settings)
+    modality = begin.modality if begin is not None else None if teacher is None else teacher.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
-    module = _catalog.get("objectives", choice.objective)
     length = _settings.default_length(
         len(ready.train), smallest=module.NEEDS.smallest_batch, given=settings, device=where.type
     )
@@ -97,10 +98,12 @@ def pretrain(
     network = (
         begin.network["backbone"] if begin else _settings.fresh(choice.backbone, ready.modality, own, given["seed"])
     )
+    _objective.check(choice.objective, module.NEEDS, network, cast("Any", ready.modality).prepared_shape)
     vary = None
-    if begin is None and given["backbone"] == "auto":
+    if begin is None and teacher is None and given["backbone"] == "auto":
         vary = _settings.smaller_views(ready.modality, backbone=choice.backbone, device=where.type)
     notes: Json = {} if begin is None else {"start": begin.manifest.files["model.safetensors"].sha256}
+    notes |= {} if teacher is None else teacher.notes
     if vary is not None:
         notes["view_size"] = cast("Any", vary.config).views.size
         reasons.append(f"views of {notes['view_size']} px: on a CPU, more and cheaper steps teach more")
@@ -118,5 +121,6 @@ def pretrain(
         started=started,
         notes=notes,
         vary=vary,
+        teacher=None if teacher is None else teacher.backbone,
     )
     return load(_training.execute(job))

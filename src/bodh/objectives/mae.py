@@ -12,8 +12,8 @@ a plain Vision Transformer of timm (vit_tiny_patch16_224, deit_tiny_patch16_224 
 
 As in the authors' code (models_mae.py): the mask is a shuffle of every record's own patches; the decoder sees all
 places, with fixed positions and one learned token where a patch is missing; targets are pixels normalised within
-each patch; the loss counts missing patches only. Wider than here the decoder was in the paper (512, 8 blocks, for
-224 px): on small images a light one costs less and loses nothing that we could measure.
+each patch; the loss counts missing patches only. The decoder is narrower than the paper's (512, 8 blocks, for 224
+px), for it would cost more than the encoder of a small network on small images.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def shuffled(records: int, patches: int, *, seed: int, device: torch.device) -> 
 
 @full_precision
 def normalised(patches: Tensor) -> Tensor:
-    """Return `patches` `[n t p]` with mean 0 and deviation 1 within each; even ones stay near 0 (paper, section 4.2)."""
+    """Return `patches` `[n t p]` with mean 0 and deviation 1 within each (paper, section 3); even ones stay near 0."""
     mean = patches.mean(dim=2, keepdim=True)
     return (patches - mean) / (patches.var(dim=2, keepdim=True) + 1e-6).sqrt()
 
@@ -228,7 +228,8 @@ def missing_error(painted: Tensor, wanted: Tensor, missing: Tensor) -> Tensor:
     """Return the mean squared error over the missing patches: a scalar from 0.
 
     Args:
-        painted, wanted: `[n t p]`.
+        painted: `[n t p]`.
+        wanted: `[n t p]`.
         missing: bool `[n t]`, at least one true.
     """
     each = (painted - wanted).square().mean(dim=2)  # [n t]
