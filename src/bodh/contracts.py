@@ -300,6 +300,8 @@ class Needs:
     teacher: bool = False
     """A trained network to learn from (`Facts.teacher`), which the setting `objective.teacher` names."""
     labels: bool = False
+    tasks: tuple[Task, ...] | None = None
+    """Kinds of labels that it can learn from; None: all. Checked where `labels` is set."""
     unlabelled: bool = False
     """Learns from records without labels beside labelled ones: a batch holds both, in a fixed ratio."""
     smallest_batch: int = 1

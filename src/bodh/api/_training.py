@@ -16,7 +16,7 @@ from bodh import _catalog
 from bodh.api import _objective, _run
 from bodh.api._settings import DataConfig, check_batch, check_divisible
 from bodh.config.base import Config
-from bodh.contracts import Facts, Json, Modality, Objective, RecordStore, Source, Task
+from bodh.contracts import Facts, Json, Modality, Needs, Objective, RecordStore, Source, Task
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -89,6 +89,46 @@ def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | 
     if targets.ndim == 2:
         return "multi"
     return "binary" if len(class_names) == 2 else "single"
+
+
+LABELS = {
+    "single": "one class a record", "binary": "one class of two", "multi": "several labels a record",
+    "regress": "measured numbers",
+}  # fmt: skip
+"""What each kind of labels is called in messages."""
+
+
+def check_labels(objective: str, needs: Needs, source: Source) -> None:
+    """Refuse data whose labels the objective cannot learn from, before anything is decoded.
+
+    Raises:
+        DataError: no labels where some are needed, or labels of another kind.
+    """
+    if not needs.labels:
+        return
+    task = task_of(source.targets, source.class_names)
+    if task is None:
+        raise DataError(
+            f"objective {objective!r} learns from labels, and {source.name} has none; put every class into a folder "
+            "of its own, name the column with data.label=NAME, or type --objective simclr to learn without"
+        )
+    if needs.tasks is not None and task not in needs.tasks:
+        raise DataError(
+            f"objective {objective!r} learns from {' or '.join(LABELS[kind] for kind in needs.tasks)}, and "
+            f"{source.name} has {LABELS[task]}; choose another with --objective"
+        )
+
+
+def learnable(needs: Needs, data: Data) -> np.ndarray:
+    """Return the positions that an objective of `needs` can learn from: labelled ones, where it needs labels."""
+    if not needs.labels or data.store.targets is None:
+        return data.train
+    from bodh.records.splits import labelled
+
+    found: np.ndarray = data.train[labelled(data.store.targets[data.train])]
+    if len(found) < len(data.train):
+        logger.info("%d of %d training records have a label; the others are left out", len(found), len(data.train))
+    return found
 
 
 def facts_of(store: RecordStore, positions: np.ndarray, *, steps: int, batch: int) -> Facts:

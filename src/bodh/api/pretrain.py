@@ -86,15 +86,17 @@ def pretrain(
     source = _training.open_data(data, _training.early_data_config(settings))
     choice = _settings.choose(source, objective=given["objective"], backbone=given["backbone"], device=where)
     module = _catalog.get("objectives", choice.objective)
+    _training.check_labels(choice.objective, module.NEEDS, source)
     # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
     first = _training.resolve_job(settings, choice.objective, source.modality, {})
     teacher = _objective.teacher_for(choice.objective, module.NEEDS, settings)
     modality = begin.modality if begin is not None else None if teacher is None else teacher.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
+    positions = _training.learnable(module.NEEDS, ready)
     length = _settings.default_length(
-        len(ready.train), smallest=module.NEEDS.smallest_batch, given=settings, device=where.type
+        len(positions), smallest=module.NEEDS.smallest_batch, given=settings, device=where.type
     )
-    reasons = [f"{key} {value:g}: suits {len(ready.train):,} records" for key, value in length.items()]
+    reasons = [f"{key} {value:g}: suits {len(positions):,} records" for key, value in length.items()]
     network = (
         begin.network["backbone"] if begin else _settings.fresh(choice.backbone, ready.modality, own, given["seed"])
     )
@@ -113,7 +115,7 @@ def pretrain(
         reasons=(*choice.reasons, *reasons),
         sections=_training.resolve_job(settings, choice.objective, source.modality, length),
         data=ready,
-        positions=ready.train,
+        positions=positions,
         network=network,
         device=given["device"],
         out=given["out"],

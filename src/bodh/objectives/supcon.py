@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, View, ViewSpec
-from bodh.errors import ConfigError, DataError
+from bodh.errors import DataError
 from bodh.heads import projection
 from bodh.losses.cosine import agreement
 from bodh.losses.supervised_contrast import supervised_contrast
 
 FAMILY = "contrast"
-NEEDS = Needs(labels=True, smallest_batch=2)
+NEEDS = Needs(labels=True, tasks=("single", "binary"), smallest_batch=2)
 # AdamW rather than LARS: batches are below 1024 by default, and one rate then serves every kind of backbone.
 DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 4e-3, "weight_decay": 0.01, "warmup": 0.05}
 
@@ -90,20 +90,14 @@ class SupCon(nn.Module):
         return z[: len(first)], z[len(first) :]
 
 
-def build(backbone: Backbone, config: Config, facts: Facts) -> SupCon:
+def build(backbone: Backbone, config: Config, facts: Facts) -> SupCon:  # noqa: ARG001
     """Build the objective.
 
     Args:
         backbone: gives pooled features.
         config: settings.
-        facts: labels must be one class a record.
-
-    Raises:
-        ConfigError: there are no labels, or they are of another kind.
+        facts: not needed.
     """
-    if facts.task not in ("single", "binary"):
-        given = {None: "no labels", "multi": "several labels a record"}.get(facts.task, "measured numbers")
-        raise ConfigError(f"objective 'supcon' learns from one class a record, the data has {given}; choose simclr")
     projector = projection.build(
         inputs=backbone.dim,
         hidden=config.hidden or max(512, backbone.dim),
