@@ -121,7 +121,7 @@ def check_labels(objective: str, needs: Needs, source: Source) -> None:
 
 def learnable(needs: Needs, data: Data) -> np.ndarray:
     """Return the positions that an objective of `needs` can learn from: labelled ones, where it needs labels."""
-    if not needs.labels or data.store.targets is None:
+    if not needs.labels or needs.unlabelled or data.store.targets is None:
         return data.train
     from bodh.records.splits import labelled
 

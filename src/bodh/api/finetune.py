@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,16 +13,18 @@ import numpy as np
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from bodh.api._settings import DataConfig
     from bodh.api._training import Data, Job
     from bodh.api.load import Model
     from bodh.model.loaded import LoadedModel
+    from bodh.train.config import TrainConfig
 
 logger = logging.getLogger("bodh")
 
-FREEZES = ("auto", "backbone", "none")
+TRAINING = (
+    "epochs", "minutes", "patience", "gradual", "layer_decay", "frozen_norms", "linear_first", "balance",
+)  # fmt: skip
+"""Settings that mean nothing where only a head is fitted; with one of them, "auto" trains."""
 TASKS = ("auto", "classify", "regress")
 
 
@@ -78,7 +81,7 @@ def finetune(
         bodh finetune labelled/ --from runs/photos --freeze none --epochs 20
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
     """
-    from bodh.api import _run, _settings, _training
+    from bodh.api import _run, _settings, _training, _transfer
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.train.engine import resolve_device
@@ -108,15 +111,17 @@ def finetune(
     positions = _labelled(ready, given["labels_per_class"], given["seed"])
     network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
     names = cast("tuple[str, ...]", network.block_names)
-    held = _held(given["freeze"], names, begin, settings, ready, positions)
+    few = _transfer.few(len(positions), len(ready.store.class_names))
+    held = _held(given["freeze"], names, settings, trained=begin is not None, few=few)
     frozen = begin is not None and held == names
-    positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]), frozen=frozen)
+    positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]))
     length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings, device=where.type)
+    sections = _training.resolve_job(settings, objective, source.modality, length)
     job = _training.Job(
         verb="finetune",
         objective=objective,
         reasons=tuple(f"{key} {value:g}: suits {len(positions):,} labelled records" for key, value in length.items()),
-        sections=_training.resolve_job(settings, objective, source.modality, length),
+        sections=sections,
         data=ready,
         positions=positions,
         network=network,
@@ -126,13 +131,17 @@ def finetune(
         started=started,
         notes={
             "start": start if begin is None else begin.manifest.files["model.safetensors"].sha256,
-            "freeze": "backbone" if frozen else "none",
+            "freeze": list(held),
             "labels_per_class": given["labels_per_class"],
         },
+        validate=validate,
+        held=held,
     )
     if begin is not None and frozen:
         return load(_fit_head(job, getattr(start, "folder", start)))
-    return load(_training.execute(job))
+    logger.info("%s", _transfer.describe(held, names))
+    first_head = None if job.config.linear_first is False else _transfer.head_first(begin, job, where)
+    return load(_training.execute(replace(job, prepare=first_head)))
 
 
 def _starting_model(start: Any) -> LoadedModel | None:
@@ -144,14 +153,31 @@ def _starting_model(start: Any) -> LoadedModel | None:
     return load_model(getattr(start, "folder", start))
 
 
-def _frozen(freeze: str, begin: LoadedModel | None) -> bool:
-    if freeze not in FREEZES:
-        raise ConfigError(f"freeze: {freeze!r} is not one of: {', '.join(FREEZES)}")
-    if freeze == "backbone" and begin is None:
+def _held(
+    freeze: str | int,
+    names: tuple[str, ...],
+    settings: dict[str, Any],
+    *,
+    trained: bool,
+    few: bool,
+) -> tuple[str, ...]:
+    """Return the stages that stay frozen; "auto" leaves a trained backbone as it is where labels are few.
+
+    Raises:
+        ConfigError: no such choice, or settings of a training beside a backbone that is not trained.
+    """
+    from bodh.api import _transfer
+
+    trains = sorted(key for key in settings if key in TRAINING)
+    if freeze == "auto":
+        return names if trained and few and not trains else ()
+    held = _transfer.held_stages(freeze, names, trained=trained)
+    if held == names and set(trains) & {*TRAINING[2:]}:
         raise ConfigError(
-            "freeze: 'backbone' with a bare backbone would fit a head on random features; type --freeze none"
+            f"freeze: 'backbone' trains nothing but a head, in one go, so {', '.join(trains)} would change nothing; "
+            "leave that out, or type --freeze none"
         )
-    return begin is not None and freeze != "none"
+    return held
 
 
 def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
@@ -184,8 +210,9 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
 
 def _fit_head(job: Job, start: str | Path) -> Path:
     """Fit a linear head on features that are computed once; save model and report, return the run folder."""
-    from bodh.api import _regress, _run, _training
-    from bodh.evaluation import logistic
+    from bodh.api import _run, _training
+    from bodh.api._transfer import fit_linear
+    from bodh.heads import scaled
     from bodh.heads.linear import build as linear
     from bodh.model.loaded import load_model
     from bodh.train.engine import resolve_device
@@ -194,33 +221,18 @@ def _fit_head(job: Job, start: str | Path) -> Path:
     begin = load_model(start, resolve_device(job.device))
     name = f"{job.data.source.name}-finetune"
     run = _run.open_run(job.out, name=name, resume=False) if not job.resume else Path(str(job.out))
-    features = begin.features(store, positions)
-    seconds = time.monotonic() - job.started
-    scale = logistic.Scale.fit(features)
-    targets = np.asarray(store.targets)[positions]
-    if job.data.task == "regress":
-        head, told = _regress.linear_head(features, targets)
-    else:
-        fitted = logistic.fit(scale(features), targets, len(store.class_names), seed=job.config.seed)
-        head, told = linear(inputs=features.shape[1], outputs=len(store.class_names)), {"l2": fitted.l2}
-        _fill(head, fitted, scale)
+    measured = job.data.task == "regress"
+    dim, k = cast("Any", job.network).dim, len(store.class_names)
+    head = scaled.build(inputs=dim, outputs=k) if measured else linear(inputs=dim, outputs=k)
+    told = fit_linear(begin, store, positions, head, seed=job.config.seed)
     network = begin.network
-    network["head"] = head
+    network["head"] = head.to(begin.device)
     logger.info("fitted a linear head on %d records in %.1f s", len(positions), time.monotonic() - job.started)
     _run.record_plan(run, _run.Identity("finetune", job.notes, job.sections, store.fingerprint, {}))
     provenance = {
         "verb": "finetune", "objective": {"name": "linear head", "config": told}, "seed": job.config.seed,
         "notes": job.notes, "pretrained": begin.manifest.provenance, "seconds": time.monotonic() - job.started,
-        "feature_seconds": seconds,
     }  # fmt: skip
-    _training.save_result(run, job.data, network, provenance=provenance, metrics={"labelled_records": len(positions)})
+    metrics = {"labelled_records": len(positions), **_training.calibrated(job, network)}
+    _training.save_result(run, job.data, network, provenance=provenance, metrics=metrics)
     return run
-
-
-def _fill(head: nn.Module, fitted: Any, scale: Any) -> None:
-    """Write the classifier into the head, with the features' shift and scale folded in."""
-    import torch
-
-    weights = scale.factor[:, None] * fitted.weights  # [d k]
-    bias = fitted.bias - (scale.shift * scale.factor) @ fitted.weights  # [k]
-    head.load_state_dict({"weight": torch.from_numpy(weights.T.copy()), "bias": torch.from_numpy(bias)})

@@ -209,7 +209,7 @@ def train(
 
 
 def _one_step(training: Training, rate: float | None = None) -> dict[str, Tensor]:
-    """Do one optimiser step, at `rate` or else the schedule's; return figures of its last micro-batch, on the device."""
+    """Do one optimiser step, at `rate` or else the schedule's; return figures of the last micro-batch, on the device."""
     config, engine, optimiser = training.config, training.engine, training.optimiser
     progress = training.progress()
     training.thaw()
@@ -313,7 +313,9 @@ def _settle(training: Training) -> Json:
     """Put the weights that the model keeps into the objective; return which, and by what rule."""
     kept = training.methods.keep()
     if training.best.step >= 0:
-        return training.best.settle(kept)
+        record = training.best.settle(kept)
+        logger.info("the weights of step %d of %d are kept: %s", record["chosen"], training.step, record["why"])
+        return record
     return training.choice.settle(training.step, kept)
 
 
