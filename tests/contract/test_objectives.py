@@ -12,6 +12,8 @@ from bodh.testing.objectives import CHECKS, Check, Subject
 FORMS = {
     "moco": [{"settings": {"version": "v3"}}, {"settings": {"groups": 4, "queue": 40}}],
     "byol": [{"settings": {"head_norm": "none"}}],
+    "supcon": [{"task": "binary", "settings": {"head_norm": "batch"}}],
+    "dino": [{"settings": {"head_norm": "batch", "small_views": 0, "outputs": 64}}],
     "classify": [
         {"task": "binary", "settings": {"dropout": 0.3}},
         {"task": "multi", "settings": {"class_weights": "balanced", "label_smoothing": 0.1}},
@@ -42,4 +44,6 @@ def test_objective(subject: Subject, check: Check) -> None:
 
 
 def test_catalog_is_not_empty() -> None:
-    assert {"simclr", "byol", "moco", "classify"} <= set(_catalog.names("objectives"))
+    assert {"simclr", "byol", "moco", "simsiam", "barlow", "vicreg", "supcon", "dino", "classify"} <= set(
+        _catalog.names("objectives")
+    )
