@@ -43,8 +43,8 @@ def held_stages(freeze: str | int, names: tuple[str, ...], *, trained: bool) -> 
     number = int(text) if text.isdecimal() else None
     if number is None and text not in {"backbone", "none"}:
         raise ConfigError(
-            f"freeze: {freeze!r} is not one of: auto, backbone, none, or N from 1 to {len(names)}, "
-            f"to train the last N of the stages {', '.join(names)}"
+            f"freeze: {freeze!r} is not one of: auto, backbone, none, all (published weights), or N from 1 to "
+            f"{len(names)}, to train the last N of the stages {', '.join(names)}"
         )
     if number is not None and not 1 <= number <= len(names):
         raise ConfigError(

@@ -51,11 +51,12 @@ def finetune(
 
     Args:
         data: labelled folder, file, named data set or array.
-        start: model or run folder to start from, or the name of a backbone to train from scratch.
+        start: model or run folder to start from, or the name of a backbone: to train from scratch, or to start from
+            published weights (weights=FILE, or weights=imagenet to fetch them).
         task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
             measured numbers, also where they are whole.
         freeze: backbone (linear head on frozen features), none (train everything), or auto: backbone for a
-            model, none for a bare backbone.
+            model, none for a bare backbone. all: published weights with their own classifier, nothing trained.
         labels_per_class: use only this many labels of every class, drawn by the seed; of measured numbers, which
             have no classes, this many in all.
         out: run folder; by default runs/NAME-finetune.
@@ -81,7 +82,7 @@ def finetune(
         bodh finetune labelled/ --from runs/photos --freeze none --epochs 20
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
     """
-    from bodh.api import _run, _settings, _training, _transfer
+    from bodh.api import _published, _run, _settings, _training, _transfer
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.train.engine import resolve_device
@@ -95,6 +96,7 @@ def finetune(
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
+    settings, ask = _published.asked(start, settings, whole=given["freeze"] == "all")
     begin = _starting_model(start)
     if begin is not None and given["freeze"] != "auto":
         _transfer.held_stages(given["freeze"], begin.block_names, trained=True)  # mistakes are told early
@@ -105,10 +107,12 @@ def finetune(
     source = _training.open_data(data, _training.early_data_config(settings))
     measured = _training.task_of(source.targets, source.class_names) == "regress"
     objective = "regress" if measured else "classify"
-    first = _training.resolve_job(settings, objective, source.modality, {})
+    first = _training.resolve_job(_published.channels(ask, settings), objective, source.modality, {})
     modality = None if begin is None else begin.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     positions = _labelled(ready, given["labels_per_class"], given["seed"])
+    if ask is not None:
+        begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
     network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
     names = cast("tuple[str, ...]", network.block_names)
     few = _transfer.few(len(positions), len(ready.store.class_names))
@@ -133,14 +137,20 @@ def finetune(
             "start": start if begin is None else begin.manifest.files["model.safetensors"].sha256,
             "freeze": list(held),
             "labels_per_class": given["labels_per_class"],
+            **_published.notes(begin),
         },
         validate=validate,
         held=held,
     )
+    if begin is not None and given["freeze"] == "all":
+        return load(_published.keep_as_it_is(job, begin))
     if begin is not None and frozen:
-        return load(_fit_head(job, getattr(start, "folder", start)))
+        _published.refuse_refit(ask)
+        return load(_fit_head(job, replace(begin, network=begin.network.to(where), device=where)))
     logger.info("%s", _transfer.describe(held, names))
-    first_head = None if job.config.linear_first is False else _transfer.head_first(begin, job, where)
+    first_head = _published.first_head(ask, begin)
+    if first_head is None and job.config.linear_first is not False:
+        first_head = _transfer.head_first(begin, job, where)
     return load(_training.execute(replace(job, prepare=first_head)))
 
 
@@ -168,6 +178,7 @@ def _held(
     """
     from bodh.api import _transfer
 
+    freeze = "backbone" if freeze == "all" else freeze  # the head of published weights is kept too
     trains = sorted(key for key in settings if key in TRAINING)
     if freeze == "auto":
         return names if trained and few and not trains else ()
@@ -208,17 +219,14 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
     return np.asarray(data.train[usable])
 
 
-def _fit_head(job: Job, start: str | Path) -> Path:
+def _fit_head(job: Job, begin: LoadedModel) -> Path:
     """Fit a linear head on features that are computed once; save model and report, return the run folder."""
     from bodh.api import _run, _training
     from bodh.api._transfer import fit_linear
     from bodh.heads import scaled
     from bodh.heads.linear import build as linear
-    from bodh.model.loaded import load_model
-    from bodh.train.engine import resolve_device
 
     store, positions = job.data.store, job.positions
-    begin = load_model(start, resolve_device(job.device))
     name = f"{job.data.source.name}-finetune"
     run = _run.open_run(job.out, name=name, resume=False) if not job.resume else Path(str(job.out))
     measured = job.data.task == "regress"
