@@ -117,6 +117,11 @@ def check_labels(objective: str, needs: Needs, source: Source) -> None:
             f"objective {objective!r} learns from {' or '.join(LABELS[kind] for kind in needs.tasks)}, and "
             f"{source.name} has {LABELS[task]}; choose another with --objective"
         )
+    if task == "single" and len(source.class_names) < 2:
+        raise DataError(
+            f"objective {objective!r} learns from labels, and {source.name} has one class only "
+            f"({', '.join(source.class_names) or 'none'}); at least two are needed, or type --objective simclr"
+        )
 
 
 def learnable(needs: Needs, data: Data) -> np.ndarray:
