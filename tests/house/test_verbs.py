@@ -25,7 +25,7 @@ FROZEN = {
     "compare": "DATA KEY=VALUE --objectives --minutes --out --backbone --device --seed",
     "embed": "MODEL DATA KEY=VALUE --out --device --split",
     "search": "MODEL DATA QUERY KEY=VALUE --top --device",
-    "predict": "MODEL INPUTS --out --device",
+    "predict": "MODEL INPUTS --out --device --shots --method --explain",
     "export": "MODEL KEY=VALUE --format --out --capability --data --overwrite",
     "serve": "MODEL --host --port --data",
     "data": "DATA KEY=VALUE --check --forget",
