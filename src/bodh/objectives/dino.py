@@ -41,7 +41,8 @@ from bodh.losses.teacher import Teacher, base_for
 FAMILY = "contrast"
 NEEDS = Needs(smallest_batch=2)
 DEFAULTS: dict[str, Any] = {
-    "optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.04, "warmup": 0.1, "clip": 3.0,
+    "optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.04, "weight_decay_end": 0.4, "warmup": 0.1,
+    "clip": 3.0,
 }  # fmt: skip
 
 LARGE = 2

@@ -52,6 +52,9 @@ class TrainConfig(Config):
         description="set the temperature of the probabilities on the validation part; None: where there is one",
     )
     weight_decay: float = Field(1e-4, ge=0, description="decay of weights; biases and norms are never decayed")
+    weight_decay_end: float | None = Field(
+        None, ge=0, description="decay at the end of the run, reached along half a cosine (DINO: 0.4); None: constant"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars; beta 1 of adamw")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate after the warm-up")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the run in which the rate rises linearly")

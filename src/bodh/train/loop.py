@@ -29,7 +29,7 @@ from bodh.train.find import find_rate
 from bodh.train.freeze import Freezer
 from bodh.train.log import JsonLog, Progress
 from bodh.train.monitor import Choice, Monitor
-from bodh.train.optimise import Clock, Plan, build_optimiser, rate_at
+from bodh.train.optimise import Clock, Plan, build_optimiser, decay_at, rate_at
 from bodh.train.validate import Best, Validation
 
 logger = logging.getLogger("bodh")
@@ -209,7 +209,7 @@ def train(
 
 
 def _one_step(training: Training, rate: float | None = None) -> dict[str, Tensor]:
-    """Do one optimiser step, at `rate` or else the schedule's; return figures of the last micro-batch, on the device."""
+    """Do one optimiser step, at `rate` or else the schedule's; return the last micro-batch's figures, on the device."""
     config, engine, optimiser = training.config, training.engine, training.optimiser
     progress = training.progress()
     training.thaw()
@@ -217,6 +217,8 @@ def _one_step(training: Training, rate: float | None = None) -> dict[str, Tensor
         rate = rate_at(training.plan.fraction(training.step), config, training.plan.rate)
     for group in optimiser.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)  # runs begun before there were scales have none
+        if config.weight_decay_end is not None and group.get("decays", True):
+            group["weight_decay"] = decay_at(training.plan.fraction(training.step), config)
     losses: list[Tensor] = []
     figures: dict[str, Tensor] = {}
     for part in range(config.accumulate):

@@ -39,7 +39,7 @@ def build_optimiser(
         here = [p for p in trainable if scales.get(id(p), 1.0) == scale]
         groups += [
             {"params": [p for p in here if p.ndim > 1], "weight_decay": config.weight_decay, "scale": scale},
-            {"params": [p for p in here if p.ndim <= 1], "weight_decay": 0.0, "scale": scale},
+            {"params": [p for p in here if p.ndim <= 1], "weight_decay": 0.0, "scale": scale, "decays": False},
         ]
     groups = [group for group in groups if group["params"]]
     rate = peak_rate(config)
@@ -89,6 +89,14 @@ def rate_at(fraction: float, config: TrainConfig, found: float | None = None) ->
         return peak
     rest = (fraction - config.warmup) / max(1e-12, 1 - config.warmup)
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
+
+
+def decay_at(fraction: float, config: TrainConfig) -> float:
+    """Return the weight decay at `fraction` (0 to 1) of the run: constant, or along half a cosine to its end."""
+    first, last = config.weight_decay, config.weight_decay_end
+    if last is None:
+        return first
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
 
 
 @dataclass(slots=True)
