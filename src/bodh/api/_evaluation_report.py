@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bodh.api import _measured_report
 from bodh.contracts import Json, derive_seed
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def write_report(
     blocks += [lines(chart) for result in proof.results.values() for chart in result.charts]
     for result in proof.results.values():
         blocks += [table(key, grid) for key, grid in result.tables.items()]
+    for result in proof.results.values():
+        blocks += _measured_report.blocks(context, result.measured) if result.measured else []
     blocks += confusions(proof)
     blocks += [block for block in (embedding_map(context), neighbours(context), errors(proof)) if block is not None]
     blocks += training_curves(model)
@@ -66,6 +69,9 @@ def headline(proof: Proof) -> Headline:
     from bodh.report.blocks import Headline
 
     verdict = proof.verdict
+    if proof.context.saw_labels and "regress" in proof.results:
+        figures = proof.results["regress"].figures["pretrained"]
+        return _measured_report.headline(figures, proof.context.class_names, verdict.sentence)
     if proof.context.labelled and proof.context.saw_labels and "task" in proof.results:
         figures = proof.results["task"].figures["pretrained"]
         name = "accuracy" if "accuracy" in figures else "f1_micro"
@@ -178,7 +184,7 @@ def errors(proof: Proof) -> Block | None:
 def _probed(proof: Proof) -> np.ndarray | None:
     """Return the linear probe's probabilities on the test records, where it ran with one label a record."""
     context = proof.context
-    if "linear" not in proof.results or context.targets("test").ndim == 2:
+    if "linear" not in proof.results or context.measured or context.targets("test").ndim == 2:
         return None
     return context.probe("pretrained")
 
@@ -278,11 +284,14 @@ def _plain(value: Any) -> str:
 
 
 def _name(context: Context, position: int) -> str:
-    """Return the class of a record, its classes joined, or "" where it has none."""
+    """Return the class of a record, its classes joined, in which range its number lies, or "" where it has none."""
     targets = context.store.targets
     if targets is None or not context.class_names:
         return ""
     own = np.asarray(targets)[position]
+    if context.measured:
+        first = np.asarray(targets).reshape(len(targets), -1)[:, 0]  # of several numbers, one can be a colour
+        return _measured_report.range_of(first, float(first[position]))
     if own.ndim:
         return " + ".join(context.class_names[k] for k in np.flatnonzero(own))
     return context.class_names[int(own)] if own >= 0 else ""

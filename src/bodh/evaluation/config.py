@@ -35,6 +35,9 @@ class EvaluationConfig(Config):
     blocks: tuple[str, ...] = Field(
         ("last",), description='which blocks the linear probe reads: "last", "all", or names of blocks'
     )
+    grid: int = Field(
+        4, ge=1, le=32, description="maps of blocks are probed averaged, and over a grid of this side; 1: averaged only"
+    )
     metric: Literal["auto", "accuracy", "balanced_accuracy"] = Field(
         "auto", description="what comparisons count; auto: balanced accuracy where one class is 3 times another"
     )

@@ -122,6 +122,23 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model said of test records whose labels are measured numbers.
+
+    Attributes:
+        names: [k] of the numbers.
+        numbers: [n k] what the model said.
+        targets: [n k] what was measured, not-a-number where unlabelled.
+        positions: [n] in the store.
+    """
+
+    names: tuple[str, ...]
+    numbers: np.ndarray
+    targets: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class ProtocolResult:
     """All that one protocol found.
 
@@ -132,6 +149,7 @@ class ProtocolResult:
         contests: comparisons that the verdict may count, from few labels to many.
         charts, confusions, mistakes: what the report draws.
         judged: what the model's own classes said, for files beside the report.
+        measured: what the model's own numbers said, for the report.
     """
 
     protocol: str
@@ -142,3 +160,4 @@ class ProtocolResult:
     confusions: tuple[Confusion, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     judged: Judged | None = None
+    measured: Measured | None = None
