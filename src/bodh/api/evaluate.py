@@ -36,6 +36,8 @@ def evaluate(
     protocol: str | Sequence[str] = "auto",
     baselines: str | Sequence[str] = "auto",
     seeds: int = 3,
+    blocks: str | Sequence[str] = "last",
+    remember: bool = False,
     out: str | Path | None = None,
     device: str = "auto",
     config: str | Path | None = None,
@@ -57,12 +59,16 @@ def evaluate(
         protocol: auto, or some of: budget, linear, knn, task, cluster, label_free.
         baselines: auto (all), none, or some of: untrained, raw, scratch.
         seeds: label draws, and networks of the untrained and the scratch baseline; fewer than 3 cannot tell.
+        blocks: which blocks of the backbone the linear probe reads: last, all, or names; says which is best, chosen on
+            held-out training records.
+        remember: write that block into the model, so that embed, search and predict --shots use it from now on;
+            probes all blocks unless `blocks` names some.
         out: folder for the report; by default the run of the model, else ./MODEL-evaluation; in it against-NAME for
             two models.
         device: auto, cpu, cuda, cuda:N or mps.
         config: TOML file with any of these and all settings.
         **settings: any other setting, as in `key=value` on the command line: budgets=1,5,10% (labels a class, or
-            shares), blocks=all, metric, seed, neighbours, records, scratch_views, data.label …
+            shares), grid, metric, seed, neighbours, records, scratch_views, data.label …
 
     Returns:
         the verdict: yes, no or cannot tell; its sentence, evidence, tables and report; `.versus` of two models.
@@ -73,9 +79,10 @@ def evaluate(
     Example:
         bodh evaluate runs/photos-simclr labelled/
         bodh evaluate runs/photos-simclr labelled/ --seeds 5 budgets=1,2,5,10,20
-        bodh evaluate runs/photos-simclr labelled/ --protocol linear blocks=all
+        bodh evaluate runs/photos-rotation labelled/ --protocol linear --blocks all --remember
         bodh evaluate runs/photos-finetune runs/photos-scratch labelled/
     """
+    from bodh.api._best_block import tell_best, to_probe
     from bodh.api._evaluation_files import write_files
     from bodh.api._evaluation_report import write_report
     from bodh.api._inputs import open_records
@@ -84,13 +91,15 @@ def evaluate(
     from bodh.evaluation.prove import prove
 
     arguments = {
-        "against": against, "protocol": protocol, "baselines": baselines, "seeds": seeds, "out": out, "device": device,
+        "against": against, "protocol": protocol, "baselines": baselines, "seeds": seeds, "blocks": blocks,
+        "remember": remember, "out": out, "device": device,
     }  # fmt: skip
     given, settings = overlay(config, evaluate, arguments, settings)
     handle = load(model)
     other = None if given["against"] is None else load(given["against"])
     if other is not None:
         given |= _only_what_compares(given, handle, other)
+    given["blocks"] = to_probe(given)
     chosen = evaluation_config(given, settings)
     folder = _open_out(given["out"], handle, other)
     loaded = handle.loaded(given["device"])
@@ -109,6 +118,7 @@ def evaluate(
     write_report(report, proof, handle, versus, first)
     if files := write_files(folder, proof):
         logger.info("beside the report: %s", ", ".join(files))
+    tell_best(handle, proof, store.name, remember=given["remember"])
     return verdict
 
 
@@ -147,7 +157,10 @@ def evaluation_config(given: Json, settings: Json) -> EvaluationConfig:
     from bodh.config.resolve import resolve
     from bodh.evaluation.config import EvaluationConfig
 
-    own = {"protocols": given["protocol"], "baselines": given["baselines"], "seeds": given["seeds"]}
+    own = {
+        "protocols": given["protocol"], "baselines": given["baselines"], "seeds": given["seeds"],
+        "blocks": given.get("blocks", "last"),
+    }  # fmt: skip
     sections: dict[str, type[Config]] = {"": EvaluationConfig, "data": DataConfig}
     return cast("EvaluationConfig", resolve(own | settings, sections)[""])
 

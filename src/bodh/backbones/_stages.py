@@ -17,7 +17,7 @@ from bodh.errors import ConfigError
 SMALL_SIDE = 64
 """Longest side, in pixels, up to which a network made for 224 px gets a stem without early strides."""
 
-LARGEST_POOLED = 4096
+LARGEST_POOLED = 2048
 """Numbers a record that pooling over a grid gives at most; a map of more channels is averaged wholly."""
 
 

@@ -44,6 +44,7 @@ class Capability(nn.Module):
         head: nn.Module | None = None,
         task: Task | None = None,
         block: str | None = None,
+        grid: int = 1,
         input_spec: Json,
     ) -> None:
         super().__init__()
@@ -54,6 +55,7 @@ class Capability(nn.Module):
         self.backbone = backbone
         self.task = task
         self.block = block
+        self.grid = grid
         said = (VALUE,) if task == "regress" else OUTPUTS["predict"]
         able = {"embed": OUTPUTS["embed"], "predict": said if head is not None else ()}
         self.output_names = able["embed"] + able["predict"] if name == "all" else able[name]
@@ -64,7 +66,8 @@ class Capability(nn.Module):
         prepared = self.prepare(inputs)
         result: dict[str, Tensor] = {}
         if EMBEDDING in self.output_names and self.block is not None:
-            result[EMBEDDING] = self.backbone.blocks(prepared)[self.block]  # type: ignore[operator]
+            blocks = self.backbone.blocks(prepared, grid=self.grid) if self.grid > 1 else self.backbone.blocks(prepared)  # type: ignore[operator]
+            result[EMBEDDING] = blocks[self.block]
         if self.head is None:
             if EMBEDDING not in result:
                 result[EMBEDDING] = self.backbone(prepared)
@@ -105,8 +108,17 @@ def build(
     *,
     task: Task | None = None,
     block: str | None = None,
+    grid: int = 1,
 ) -> Capability:
     """Return capability `name` of `networks`, on their device, in evaluation mode.
+
+    Args:
+        networks: {"backbone": …} and, where the model has classes, {"head": …}.
+        modality: prepares records.
+        name: what it does.
+        task: what labels mean; None without a head.
+        block: whose features the embedding is; None: the pooled output.
+        grid: that block's map is averaged over a grid of this side; 1: wholly.
 
     Raises:
         UnknownName: the networks cannot do that; the message names what they can do.
@@ -125,6 +137,7 @@ def build(
         head=networks["head"] if has_head else None,
         task=task,
         block=block,
+        grid=grid,
         input_spec=modality.input_spec(),
     )
     first = next(iter(networks.parameters()), None)

@@ -42,6 +42,7 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
     networks = manifest.networks
     return {
         **manifest.to_json(),
+        "best_grid": manifest.best_grid,
         "name": name,
         "parameters": parameters,
         "modality": manifest.modality.name,

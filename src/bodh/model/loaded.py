@@ -59,8 +59,9 @@ class LoadedModel:
             UnknownName: the model cannot do that.
         """
         return capabilities.build(
-            self.network, self.modality, name, task=self.manifest.task, block=self.manifest.best_block
-        )
+            self.network, self.modality, name,
+            task=self.manifest.task, block=self.manifest.best_block, grid=self.manifest.best_grid,
+        )  # fmt: skip
 
     def run(
         self, store: RecordStore, index: np.ndarray, capability: nn.Module, *, batch: int = BATCH
@@ -91,8 +92,9 @@ class LoadedModel:
         Raises:
             UnknownName: the backbone has no such block.
         """
+        grid = self.manifest.best_grid if block is None else 1
         block = block or self.manifest.best_block
-        capability = capabilities.build(self.network, self.modality, "embed", block=block)
+        capability = capabilities.build(self.network, self.modality, "embed", block=block, grid=grid)
         return self._filled(store, index, capability, EMBEDDING, batch)
 
     def predict_rows(self, store: RecordStore, index: np.ndarray, *, batch: int = BATCH) -> np.ndarray:

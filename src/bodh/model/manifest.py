@@ -104,6 +104,7 @@ class Manifest(Config):
         description="[k] in the order of the head's outputs; for measured numbers what each is called"
     )
     best_block: str | None = Field(description="block whose features `embed` gives; null: the pooled output")
+    best_grid: int = Field(1, ge=1, le=64, description="its map is averaged over a grid of this side; 1: wholly")
     metrics: dict[str, Any] = Field(description="figures measured on this model")
     provenance: dict[str, Any] = Field(description="where the model comes from")
     files: dict[str, FileEntry] = Field(description="every file that belongs to the model")
@@ -146,7 +147,10 @@ class Manifest(Config):
 
     def to_json(self) -> Json:
         """Return the manifest as JSON values; `parse` reads it back."""
-        return self.model_dump(mode="json")
+        told = self.model_dump(mode="json")
+        if self.best_grid == 1:  # a bodh that knows of no grids reads the model too
+            del told["best_grid"]
+        return told
 
 
 def check_file_name(name: str) -> None:
