@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 POINTS = 1500
 ERRORS = 24
 RANGES = 5
+TOLD = "across: what was measured; upwards: what the model told. On the diagonal it is right"
+RESIDUALS = (
+    "across: what was measured; upwards: told less measured. A falling slope: large numbers are told too small and "
+    "small ones too large, as it is where the records do not tell enough"
+)
 
 
 def blocks(context: Context, found: Measured) -> list[Block]:
@@ -28,30 +33,14 @@ def blocks(context: Context, found: Measured) -> list[Block]:
         known = np.flatnonzero(~np.isnan(wanted))
         some = known[np.linspace(0, len(known) - 1, min(POINTS, len(known))).astype(int)]
         x, y, error = wanted[some], given[some], given[some] - wanted[some]
-        line = "across: true; upwards: told"
-        made.append(
-            Scatter(
-                f"{name}: told against true",
-                x.tolist(),
-                y.tolist(),
-                [""] * len(some),
-                note=f"{line}. On the diagonal it is right",
-            )
-        )
-        made.append(
-            Scatter(
-                f"{name}: residuals",
-                x.tolist(),
-                error.tolist(),
-                [""] * len(some),
-                note="across: true; upwards: told less true. A slope means that large numbers are told too small, or small ones too large",
-            )
-        )
+        none = [""] * len(some)
+        for title, height, note in (("told against true", y, TOLD), ("residuals", error, RESIDUALS)):
+            made.append(Scatter(f"{name}: {title}", x.tolist(), height.tolist(), none, note=note))
         worst = known[np.argsort(-np.abs(given[known] - wanted[known]), kind="stable")][:ERRORS]
-        pictures = [
-            Picture(show(context, int(found.positions[i])), f"{given[i]:.4g} · is {wanted[i]:.4g}", "bad")
-            for i in worst
-        ]
+        pictures = []
+        for i in worst:
+            caption = f"{given[i]:.4g} · is {wanted[i]:.4g}"
+            pictures.append(Picture(show(context, int(found.positions[i])), caption, "bad"))
         rows = [pictures[start : start + 8] for start in range(0, len(pictures), 8)]
         made.append(Gallery(f"{name}: largest errors", rows, note="what the model told; the true number after the dot"))
     return made
