@@ -35,7 +35,7 @@ def judged_of(proof: Proof) -> Judged | None:
         if result.judged is not None:
             return result.judged
     context = proof.context
-    if "linear" not in proof.results:
+    if "linear" not in proof.results or context.measured:
         return None
     return judge(
         "the linear probe on all training labels", context.class_names, context.probe("pretrained"),

@@ -124,7 +124,7 @@ class Drawer:
 
     def _path(self, name: str) -> Path:
         """Return a free name in the folder: that of the input, numbered where it is taken."""
-        plain = _UNSAFE.sub("_", name).strip("_. ") or "input"
+        plain = _UNSAFE.sub("_", str(Path(name).with_suffix(""))).strip("_. ") or "input"
         stem, number = plain, 2
         while stem in self._taken:
             stem, number = f"{plain}-{number}", number + 1
