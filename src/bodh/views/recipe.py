@@ -58,6 +58,10 @@ class ImageViews(Config):
         default=None, description="standard deviation of the blur, pixels, (least, most)"
     )
     solarise: Chance | None = Field(default=None, description="probability of inverting all values above one half")
+    randaugment: Annotated[int, Ge(0), Le(8)] | None = Field(
+        default=None, description="steps of RandAugment a view, after crop and flip; 0: none"
+    )
+    magnitude: Annotated[int, Ge(0), Le(30)] | None = Field(default=None, description="strength of those steps")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -87,6 +91,8 @@ class Recipe:
     blur: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarise: float = 0.0
+    randaugment: int = 0
+    magnitude: int = 9
 
 
 GEOMETRY = ("crop_scale", "crop_ratio", "flip", "rotation")
