@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def write_report(run: Path, job: Job) -> None:
         title=f"{job.verb} · {job.data.source.name}",
         subtitle=f"{job.objective} · {spec.name}",
         headline=headline(records, job.verb),
-        blocks=[*curves(records), Facts("What was trained", what), Facts("Settings", settings)],
+        blocks=[*curves(records), *sweep(run), Facts("What was trained", what), Facts("Settings", settings)],
     )
     write(report, run / "report.html")
 
@@ -125,6 +126,19 @@ def learning(steps: list[Json], checks: list[Json]) -> list[Block]:
             )
             blocks.append(Lines(title[:1].upper() + title[1:], "step", title, series, note=note))
     return blocks
+
+
+def sweep(run: Path) -> list[Block]:
+    """Return the chart of the learning-rate finder, where it ran."""
+    from bodh.report.blocks import Lines, Series
+    from bodh.train.find import FILE
+
+    if not (run / FILE).is_file():
+        return []
+    curve = json.loads((run / FILE).read_text(encoding="utf-8"))
+    note = f"Chosen: {curve['chosen']:.2g} for a batch of {curve['batch']}, the middle of the loss's way down."
+    series = [Series("smoothed loss", curve["rates"], curve["losses"])]
+    return [Lines("Learning-rate finder", "learning rate", "loss", series, log_x=True, note=note)]
 
 
 def _score_chart(looks: list[Json], name: str, title: str) -> Lines:
