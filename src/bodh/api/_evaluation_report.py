@@ -41,6 +41,7 @@ def write_report(
     Raises:
         OutputError: the file cannot be written.
     """
+    from bodh.api._explained import looked_at
     from bodh.report.blocks import Report
     from bodh.report.render import write
 
@@ -52,7 +53,11 @@ def write_report(
     for result in proof.results.values():
         blocks += _measured_report.blocks(context, result.measured) if result.measured else []
     blocks += confusions(proof)
-    blocks += [block for block in (embedding_map(context), neighbours(context), errors(proof)) if block is not None]
+    blocks += [
+        block
+        for block in (embedding_map(context), neighbours(context), errors(proof), looked_at(proof))
+        if block is not None
+    ]
     blocks += training_curves(model)
     blocks += facts(proof, model)
     report = Report(
@@ -65,18 +70,20 @@ def write_report(
 
 
 def headline(proof: Proof) -> Headline:
-    """Return the verdict as it stands on top; a classifier whose backbone saw labels shows its accuracy instead."""
+    """Return the verdict as it stands on top; a classifier that was compared with nothing shows its accuracy instead."""
     from bodh.report.blocks import Headline
 
     verdict = proof.verdict
     if proof.context.saw_labels and "regress" in proof.results:
         figures = proof.results["regress"].figures["pretrained"]
         return _measured_report.headline(figures, proof.context.class_names, verdict.sentence)
-    if proof.context.labelled and proof.context.saw_labels and "task" in proof.results:
-        figures = proof.results["task"].figures["pretrained"]
-        name = "accuracy" if "accuracy" in figures else "f1_micro"
-        answer = f"{100 * figures[name]:.1f} % {'correct' if name == 'accuracy' else 'F1'}"
-        return Headline(answer, "neutral", f"On {figures['records']:,} test records. {verdict.sentence}", [])
+    judged = proof.results["task"].judged if "task" in proof.results else None
+    if judged is not None and (proof.context.saw_labels or not verdict.evidence):
+        name = "f1_micro" if judged.several else "accuracy"
+        answer = f"{100 * judged.figures[name]:.1f} % {'F1' if judged.several else 'correct'}"
+        ends = [f"{100 * end:.1f} %" for end in judged.intervals.get(name, ())]
+        within = f", 95 % interval {' to '.join(ends)}" if ends else ""
+        return Headline(answer, "neutral", f"On {len(judged.targets):,} test records{within}. {verdict.sentence}", [])
     tone: Any = {"yes": "good", "no": "bad"}.get(verdict.helped, "neutral")
     return Headline(verdict.helped.capitalize(), tone, verdict.sentence, [_told(entry) for entry in verdict.evidence])
 

@@ -44,7 +44,8 @@ def looked_at(proof: Proof) -> Gallery | None:
     except ModelError as error:
         context.notes.append(f"nothing is explained: {error}")
         return None
-    rows = [list(chain.from_iterable(shown[start : start + 2])) for start in range(0, len(shown), 2)]
+    rows, good = shown[: len(wrong)], shown[len(wrong) :]
+    rows += [list(chain.from_iterable(good[start : start + 2])) for start in range(0, len(good), 2)]
     how = {
         "grad-cam": "Grad-CAM of the class named: bright is what speaks for it",
         "attention rollout": "attention rollout: bright is what flows into the features, whatever the class",
