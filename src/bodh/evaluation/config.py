@@ -48,6 +48,9 @@ class EvaluationConfig(Config):
     scratch_views: int = Field(
         30_000, ge=100, description="augmented records that every network from scratch is trained on"
     )
+    test_views: int = Field(
+        1, ge=1, le=64, description="views that the classifier's answers are averaged over: the record, and weak views"
+    )
     bootstrap: int = Field(
         1000, ge=0, le=100_000, description="draws for the intervals of a classifier's figures; 0: no intervals"
     )

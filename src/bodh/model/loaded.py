@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bodh import _catalog
-from bodh.contracts import Modality, RecordStore
+from bodh.contracts import Modality, RecordStore, Shard, View, derive_seed
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
 from bodh.model.capabilities import EMBEDDING, PROBABILITIES, VALUE, Capability
@@ -105,6 +105,33 @@ class LoadedModel:
         """
         output = VALUE if self.manifest.task == "regress" else PROBABILITIES
         return self._filled(store, index, self.capability("predict"), output, batch)
+
+    def averaged(self, rows: np.ndarray, *, views: int) -> np.ndarray:
+        """Return probabilities, or measured numbers, `[n k]`, averaged over each record and weak views of it.
+
+        What a record's views are does not depend on the records beside it, so its answer is always the same.
+        Exported files know nothing of this: they see the record itself.
+
+        Args:
+            rows: standardised.
+            views: the record itself and this many less one weak views; 1: the record alone.
+
+        Raises:
+            UnknownName: the model has no head.
+        """
+        capability = self.capability("predict")
+        measures = self.manifest.task == "regress"
+        total = self.compute(rows, capability)[VALUE if measures else PROBABILITIES]
+        spec = (View("weak"),) * (views - 1)
+        seed, alone = derive_seed("test-views"), Shard(0, 1, 1)
+        each = [self.modality.views(row[None], spec, seed, alone, self.device) for row in rows]
+        for parts in zip(*each, strict=True):
+            with torch.inference_mode():
+                logits = self.network["head"](self.network["backbone"](torch.cat(parts)))
+                told = logits if measures else capabilities.probabilities(logits, self.manifest.task)
+            total += told.float().cpu().numpy()
+        result: np.ndarray = total / views
+        return result
 
     def records(self) -> np.ndarray:
         """Return the real standardised records that the model carries for parity checks.

@@ -83,7 +83,10 @@ def aligned(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
         targets, positions = targets[known], positions[known]
         if not len(targets):
             raise DataError("no test record is of a class that the model knows")
-    probabilities = context.model.predict_rows(context.store, positions, batch=context.config.batch)
+    views = context.config.test_views
+    if views > 1:
+        note += f"; answers averaged over {views} views (exported files see the record alone)"
+    probabilities = context.model.predict_rows(context.store, positions, batch=context.config.batch, views=views)
     return probabilities, targets, positions, note
 
 
