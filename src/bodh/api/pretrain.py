@@ -72,15 +72,11 @@ def pretrain(
     from bodh.train.engine import resolve_device
 
     started = time.monotonic()
-    given, settings = overlay(
-        config,
-        pretrain,
-        {
-            "objective": objective, "backbone": backbone, "out": out, "epochs": epochs, "minutes": minutes,
-            "device": device, "seed": seed,
-        },
-        settings,
-    )  # fmt: skip
+    arguments = {
+        "objective": objective, "backbone": backbone, "out": out, "epochs": epochs, "minutes": minutes,
+        "device": device, "seed": seed,
+    }  # fmt: skip
+    given, settings = overlay(config, pretrain, arguments, settings)
     for name in ("linear_first", "patience", "calibrate", "validation", "head"):
         if name in settings:
             raise ConfigError(f"{name}: pretrain fits no classes; leave it out, or type: bodh finetune")
