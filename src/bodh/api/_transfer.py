@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bodh")
 
-FEW = 20
-"""Labels a class up to which the backbone is best left as it is."""
+FEW = 100
+"""Labels a class up to which a backbone is left as it is where nothing else is asked for: seconds instead of minutes.
+
+Measured on 700 small grey images with a backbone pretrained on them for 48 seconds, 200 test records: with 20 labels a
+class 68 % frozen, 71 % trained (60 % without the head fitted first); with 63 a class 75 % and 74 % (64 %).
+"""
 SET_ASIDE = 0.1
 
 
@@ -129,7 +133,9 @@ def fit_linear(begin: LoadedModel, store: RecordStore, positions: np.ndarray, he
     from bodh.api import _regress
     from bodh.api._cached import cached_features
     from bodh.evaluation import logistic
+    from bodh.records.splits import labelled
 
+    positions = positions[labelled(np.asarray(store.targets)[positions])]
     features = cached_features(begin, store, positions)
     targets = np.asarray(store.targets)[positions]
     if targets.dtype.kind == "f":
