@@ -26,7 +26,8 @@ from bodh.losses.cosine import agreement, cosine_regression, spread
 
 FAMILY = "contrast"
 NEEDS = Needs(smallest_batch=2)
-DEFAULTS: dict[str, Any] = {"optimiser": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "warmup": 0.05}
+# AdamW rather than SGD: in the same time it was ahead on a small network, and one rate serves every kind of backbone.
+DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01, "warmup": 0.05}
 
 
 class Config(BaseConfig):

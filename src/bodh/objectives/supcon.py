@@ -25,7 +25,7 @@ from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, View, ViewSpec
 from bodh.errors import DataError
 from bodh.heads import projection
-from bodh.losses.cosine import agreement
+from bodh.losses.cosine import agreement, spread
 from bodh.losses.supervised_contrast import supervised_contrast
 
 FAMILY = "contrast"
@@ -71,7 +71,7 @@ class SupCon(nn.Module):
             raise DataError("supcon learns from one class a record, but the batch has none; choose simclr")
         z0, z1 = self._project(batch.views)
         loss = supervised_contrast(z0, z1, batch.targets, temperature=self.temperature)
-        return StepOutput(loss, {"agreement": agreement(z0, z1)})
+        return StepOutput(loss, {"agreement": agreement(z0, z1), "spread": spread(z0)})
 
     def forward(self, batch: Batch, progress: Progress) -> StepOutput:
         """Call `step`."""
