@@ -303,7 +303,7 @@ class Needs:
     tasks: tuple[Task, ...] | None = None
     """Kinds of labels that it can learn from; None: all. Checked where `labels` is set."""
     unlabelled: bool = False
-    """Learns from records without labels beside labelled ones: a batch holds both, in a fixed ratio."""
+    """Learns from records without labels too: `Config.ratio` of them beside each labelled one in a batch."""
     smallest_batch: int = 1
 
 

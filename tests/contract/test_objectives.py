@@ -19,6 +19,7 @@ FORMS = {
         {"task": "multi", "settings": {"class_weights": "balanced", "label_smoothing": 0.1}},
     ],
     "mae": [{"settings": {"normalise": False, "mask": 0.5}}],
+    "fixmatch": [{"task": "binary", "settings": {"threshold": 0.3}}],
     "regress": [{"settings": {"loss": "squared", "turns": True}}],
 }
 """Circumstances beside the default ones."""

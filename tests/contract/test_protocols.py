@@ -32,7 +32,7 @@ def classes() -> Context:
 def numbers() -> Context:
     config = EvaluationConfig(seeds=2, budgets=("30", "100"), bootstrap=50)
 
-    def nothing(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:  # noqa: ARG001
+    def nothing(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
         return np.zeros((len(test), 2))
 
     return Context(measuring(), heights(), config=config, scratch=nothing)

@@ -31,6 +31,9 @@ class DataConfig(Config):
     task: Literal["auto", "classify", "regress"] = Field(
         "auto", description="what labels are: classes, or measured numbers (regress; also whole ones); auto: floats are"
     )
+    unlabelled: str | None = Field(
+        None, description="more records of the same kind, without labels, for a method that learns from them"
+    )
     cache: Path | None = Field(None, description="folder of decoded records; None: the cache folder of this user")
     budget_gb: float | None = Field(None, gt=0, description="disk for decoded records; None: half of what is free")
     workers: int | None = Field(None, ge=0, description="processes that decode; None: one a core")

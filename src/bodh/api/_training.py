@@ -207,6 +207,11 @@ class Job:
     """changes the objective before the first step of a run; not again when it is resumed"""
 
     @property
+    def unlabelled(self) -> bool:
+        """Whether the objective learns from unlabelled records beside labelled ones."""
+        return bool(_catalog.get("objectives", self.objective).NEEDS.unlabelled)
+
+    @property
     def config(self) -> TrainConfig:
         """The settings of the loop."""
         return cast("TrainConfig", self.sections[""])
@@ -322,6 +327,7 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
         data.store, job.positions, job.vary or data.modality, task.views(), batch=config.batch,
         accumulate=config.accumulate, seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
         groups=class_groups(data.store.targets, job.positions) if config.balance else (),
+        ratio=cast("Any", job.sections["objective"]).ratio if job.unlabelled else 0,
     )  # fmt: skip
     monitor = None
     if config.monitor_records:

@@ -13,6 +13,9 @@ import numpy as np
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import torch
+
+    from bodh.api._published import Asked
     from bodh.api._settings import DataConfig
     from bodh.api._training import Data, Job
     from bodh.api.load import Model
@@ -67,7 +70,8 @@ def finetune(
         resume: continue the run in `out` where it was stopped, bit for bit.
         config: TOML file with any of these and all settings.
         **settings: any other setting by its dotted name, as in `key=value` on the command line:
-            batch, learning_rate, objective.label_smoothing, modality.size, data.label …
+            batch, learning_rate, objective.label_smoothing, modality.size, data.label …; method=fixmatch learns from
+            unlabelled records too: those beside --labels-per-class, and data.unlabelled=PATH.
 
     Returns:
         The classifier; `.run` is its run folder.
@@ -82,7 +86,7 @@ def finetune(
         bodh finetune labelled/ --from runs/photos --freeze none --epochs 20
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
     """
-    from bodh.api import _published, _run, _settings, _training, _transfer
+    from bodh.api import _published, _run, _semi, _settings, _training, _transfer
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.train.engine import resolve_device
@@ -93,6 +97,7 @@ def finetune(
         "minutes": minutes, "device": device, "seed": seed,
     }  # fmt: skip
     given, settings = overlay(config, finetune, arguments, settings)
+    settings, method = _semi.split_method(settings)
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
@@ -100,13 +105,9 @@ def finetune(
     begin = _starting_model(start)
     if begin is not None and given["freeze"] != "auto":
         _transfer.held_stages(given["freeze"], begin.block_names, trained=True)  # mistakes are told early
-    if given["task"] not in TASKS:
-        raise ConfigError(f"task: {given['task']!r} is not one of: {', '.join(TASKS)}")
-    if given["task"] != "auto":
-        settings = settings | {"data.task": given["task"]}
+    settings = _with_task(settings, given["task"])
     source = _training.open_data(data, _training.early_data_config(settings))
-    measured = _training.task_of(source.targets, source.class_names) == "regress"
-    objective = "regress" if measured else "classify"
+    objective = _semi.objective_for(method, _training.task_of(source.targets, source.class_names))
     first = _training.resolve_job(_published.channels(ask, settings), objective, source.modality, {})
     modality = None if begin is None else begin.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
@@ -115,10 +116,12 @@ def finetune(
         begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
     network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
     names = cast("tuple[str, ...]", network.block_names)
-    few = _transfer.few(len(positions), len(ready.store.class_names))
+    few = method == "auto" and _transfer.few(len(positions), len(ready.store.class_names))
     held = _held(given["freeze"], names, settings, trained=begin is not None, few=few)
     frozen = begin is not None and held == names
     positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]))
+    if _semi.wants_unlabelled(objective, frozen=frozen):
+        ready, positions = _semi.with_unlabelled(ready, positions, validate, cast("DataConfig", first["data"]))
     length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings, device=where.type)
     sections = _training.resolve_job(settings, objective, source.modality, length)
     job = _training.Job(
@@ -144,14 +147,29 @@ def finetune(
     )
     if begin is not None and given["freeze"] == "all":
         return load(_published.keep_as_it_is(job, begin))
-    if begin is not None and frozen:
+    return load(_carry_out(job, begin, ask, where))
+
+
+def _with_task(settings: dict[str, Any], task: str) -> dict[str, Any]:
+    """Return `settings` with what the labels are to mean, where that was said."""
+    if task not in TASKS:
+        raise ConfigError(f"task: {task!r} is not one of: {', '.join(TASKS)}")
+    return settings if task == "auto" else settings | {"data.task": task}
+
+
+def _carry_out(job: Job, begin: LoadedModel | None, ask: Asked | None, where: torch.device) -> Path:
+    """Fit a head where all stages are held, else train; return the run folder."""
+    from bodh.api import _published, _training, _transfer
+
+    names = cast("tuple[str, ...]", job.network.block_names)
+    if begin is not None and job.held == names:
         _published.refuse_refit(ask)
-        return load(_fit_head(job, replace(begin, network=begin.network.to(where), device=where)))
-    logger.info("%s", _transfer.describe(held, names))
+        return _fit_head(job, replace(begin, network=begin.network.to(where), device=where))
+    logger.info("%s", _transfer.describe(job.held, names))
     first_head = _published.first_head(ask, begin)
     if first_head is None and job.config.linear_first is not False:
         first_head = _transfer.head_first(begin, job, where)
-    return load(_training.execute(replace(job, prepare=first_head)))
+    return _training.execute(replace(job, prepare=first_head))
 
 
 def _starting_model(start: Any) -> LoadedModel | None:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from bodh.contracts import Batch, Modality, RecordStore, Shard, ViewSpec, derive_seed
-from bodh.records.sampling import balanced_order, batch_positions
+from bodh.records.sampling import balanced_order, batch_positions, mixed_order
+from bodh.records.splits import labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Feed:
         seed: root seed of the run.
         place: this process.
         groups: positions in `positions`, one array a class: every class is then drawn equally often in an epoch.
+        ratio: records without label beside each labelled one in every batch; 0: as they come.
     """
 
     ahead = 2
@@ -57,6 +59,7 @@ class Feed:
         seed: int = 0,
         place: Place,
         groups: Sequence[np.ndarray] = (),
+        ratio: int = 0,
     ) -> None:
         micro = batch // accumulate
         if len(positions) < batch:
@@ -76,6 +79,15 @@ class Feed:
                 return balanced_order(len(positions), groups, seed=seed, epoch=epoch)
 
             self._order = order
+        elif ratio:
+            known = labelled(np.asarray(store.targets)[self.positions])
+            own, others = np.flatnonzero(known), np.flatnonzero(~known)
+
+            @lru_cache(maxsize=2)
+            def mixed(epoch: int) -> np.ndarray:
+                return mixed_order(len(positions), own, others, ratio=ratio, seed=seed, epoch=epoch)
+
+            self._order = mixed
         self.steps_per_epoch = len(positions) // batch
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="bodh-read")
         self._pending: dict[int, Future[tuple[np.ndarray, Any]]] = {}

@@ -45,6 +45,30 @@ def balanced_order(n: int, groups: Sequence[np.ndarray], *, seed: int, epoch: in
     return np.asarray(generator.permutation(np.concatenate(parts)), np.int64)
 
 
+def mixed_order(n: int, labelled: np.ndarray, others: np.ndarray, *, ratio: int, seed: int, epoch: int) -> np.ndarray:
+    """Return n positions in the order of `epoch`: one labelled, then `ratio` others, and so on, int64 `[n]`.
+
+    So every batch, and every process's part of it, has its share of either. The fewer of the two are passed over
+    several times, each time in another order; of the more, each epoch shows another part.
+
+    Args:
+        n: positions an epoch shows.
+        labelled: positions with a label, at least one.
+        others: positions without, at least one.
+        ratio: others beside each labelled one, from 1.
+        seed: root seed of the run.
+        epoch: from 0.
+    """
+    generator = np.random.Generator(np.random.PCG64(derive_seed("mixed", seed, epoch)))
+    order = np.empty(n, np.int64)
+    first = np.arange(n) % (ratio + 1) == 0
+    for group, places in ((labelled, first), (others, ~first)):
+        wanted = int(places.sum())
+        passes = [generator.permutation(group) for _ in range(-(-wanted // len(group)))]
+        order[places] = np.concatenate([np.zeros(0, np.int64), *passes])[:wanted]
+    return order
+
+
 def batch_positions(
     n: int, *, batch: int, step: int, seed: int, order: Callable[[int], np.ndarray] | None = None
 ) -> tuple[int, np.ndarray]:
