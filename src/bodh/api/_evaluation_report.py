@@ -70,7 +70,7 @@ def write_report(
 
 
 def headline(proof: Proof) -> Headline:
-    """Return the verdict as it stands on top; a classifier that was compared with nothing shows its accuracy instead."""
+    """Return the verdict as it stands on top; a classifier compared with nothing shows its accuracy."""
     from bodh.report.blocks import Headline
 
     verdict = proof.verdict
