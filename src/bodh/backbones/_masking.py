@@ -46,7 +46,7 @@ def encode(network: Any, tokens: Tensor) -> Tensor:
     """Return what the blocks and the final normalisation make of `tokens` `[n t d]`, the class token left out."""
     if network.cls_token is not None:
         token = network.cls_token + network.pos_embed[:, : _prefix_positions(network)].sum(dim=1, keepdim=True)
-        tokens = torch.cat([token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
+        tokens = torch.cat([token.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens], dim=1)
     tokens = network.norm_pre(tokens)
     for block in network.blocks:
         tokens = block(tokens)

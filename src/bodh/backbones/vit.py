@@ -135,7 +135,7 @@ class ViT(nn.Module):
     def _through(self, tokens: Tensor) -> list[Tensor]:
         """Return what goes into the first block and what comes out of every one, class token first if there is one."""
         if self.token is not None:
-            tokens = torch.cat([self.token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
+            tokens = torch.cat([self.token.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens], dim=1)
         outputs = [tokens]
         for layer in self.layers:
             outputs.append(layer(outputs[-1]))
@@ -167,9 +167,9 @@ def members() -> tuple[str, ...]:
 def build(
     *,
     shape: Sequence[int],
-    width: int = 192,
-    depth: int = 6,
-    heads: int = 3,
+    width: int = 128,
+    depth: int = 4,
+    heads: int = 4,
     patch: int | None = None,
     pool: Pool = "mean",
     positions: Positions = "fixed",

@@ -56,9 +56,9 @@ class Config(BaseConfig):
 
     mask: float = Field(0.75, gt=0, lt=1, description="share of the patches that are left out (paper: 0.75)")
     normalise: bool = Field(True, description="targets are pixels normalised within their patch, not as they are")
-    width: int = Field(96, ge=4, le=4096, multiple_of=4, description="width of the decoder (paper: 512)")
-    depth: int = Field(2, ge=1, le=32, description="blocks of the decoder (paper: 8; 1 to 2 suffice to fine-tune)")
-    heads: int = Field(3, ge=1, le=64, description="attention heads of the decoder; they share its width evenly")
+    width: int = Field(64, ge=4, le=4096, multiple_of=4, description="width of the decoder (paper: 512)")
+    depth: int = Field(1, ge=1, le=32, description="blocks of the decoder (paper: 8; 1 to 2 suffice to fine-tune)")
+    heads: int = Field(4, ge=1, le=64, description="attention heads of the decoder; they share its width evenly")
     view: Literal["crop", "weak", "plain"] = Field(
         "crop", description="variation of the records: crop (paper) changes where, never the colours"
     )
