@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -80,13 +79,13 @@ def with_unlabelled(
     """
     from bodh.api._training import open_data
     from bodh.records.joined import JoinedStore
+    from bodh.records.labels import relabelled
     from bodh.records.store import open_store
 
     others = np.setdiff1d(ready.train, np.union1d(positions, validate))
-    store = copy.copy(ready.store)
     hidden = np.array(ready.store.targets)
     hidden[others] = -1
-    store.targets = hidden
+    store = relabelled(ready.store, hidden, ready.store.class_names)
     if config.unlabelled is not None:
         plain = config.model_copy(update={"input": None, "label": None, "unlabelled": None, "task": "auto"})
         source = open_data(config.unlabelled, plain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from bodh import _catalog
 from bodh.contracts import Source
 from bodh.errors import DataError, suggestion
-from bodh.records.labels import as_numbers
+from bodh.records.labels import as_numbers, relabelled
 
 ROOM = "records/sources"
 _NAMED = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9_]+):(?!//)")  # one letter is a Windows drive
@@ -64,8 +63,7 @@ def _for_task(source: Any, task: str) -> Source:
     """Return `source` with its labels read as `task` says."""
     targets = source.targets
     if task == "regress" and targets is not None and targets.dtype.kind != "f":
-        source = copy.copy(source)  # a source that was given stays as it is
-        source.targets, source.class_names = as_numbers(targets, source.class_names, owner=repr(source.name))
+        source = relabelled(source, *as_numbers(targets, source.class_names, owner=repr(source.name)))
     if task == "classify" and targets is not None and targets.dtype.kind == "f":
         example = float(targets[~np.isnan(targets)].reshape(-1)[0]) if not np.isnan(targets).all() else float("nan")
         raise DataError(
