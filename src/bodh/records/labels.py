@@ -124,7 +124,7 @@ def as_numbers(targets: np.ndarray, names: Sequence[str], *, owner: str) -> Labe
     return values[targets], ("value",)  # -1, unlabelled, takes the last
 
 
-def relabelled[T](records: T, targets: np.ndarray, names: Sequence[str]) -> T:
+def relabelled(records: Any, targets: np.ndarray, names: Sequence[str]) -> Any:
     """Return a twin of a source or store that shares its records and has other labels; the original stays as it is."""
     twin = object.__new__(type(records))  # not copy.copy: what goes to workers leaves labels and splits behind
     twin.__dict__.update(records.__dict__, targets=targets, class_names=tuple(names))
