@@ -46,7 +46,8 @@ def build_optimiser(
     if config.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=rate, betas=(config.momentum, 0.999), fused=True)
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=True)
+        # the fused kernel cannot take up parameters that get their first gradient later than others
+        return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=config.gradual == 0)
     timm()
     from timm.optim.lars import Lars
 

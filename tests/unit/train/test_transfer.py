@@ -67,8 +67,9 @@ def test_stages_join_from_the_last_to_the_first() -> None:
     assert held_at(NAMES, (), gradual=0, fraction=0) == ()
 
 
-def test_gradual_unfreezing_trains_what_has_joined_only(tmp_path: Path) -> None:
-    training = classifier(gradual=0.5)
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd", "lars"])
+def test_gradual_unfreezing_trains_what_has_joined_only(optimiser: str) -> None:
+    training = classifier(gradual=0.5, optimiser=optimiser)
     backbone: Any = training.backbone
     first, second = (backbone.first[0].weight.clone(), backbone.second[0].weight.clone())
     for _ in range(4):  # of 16 steps: the head alone
