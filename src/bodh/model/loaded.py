@@ -97,12 +97,22 @@ class LoadedModel:
         capability = capabilities.build(self.network, self.modality, "embed", block=block, grid=grid)
         return self._filled(store, index, capability, EMBEDDING, batch)
 
-    def predict_rows(self, store: RecordStore, index: np.ndarray, *, batch: int = BATCH) -> np.ndarray:
-        """Return class probabilities `[n k]`, or measured numbers `[n k]`, float32, of records at `index` [n].
+    def predict_rows(self, store: RecordStore, index: np.ndarray, *, batch: int = BATCH, views: int = 1) -> np.ndarray:
+        """Return class probabilities, or measured numbers, `[n k]`, float32, of records at `index` [n].
+
+        Args:
+            store: decoded records.
+            index: positions in the store.
+            batch: records in one pass.
+            views: see `averaged`.
 
         Raises:
             UnknownName: the model has no head.
         """
+        if views > 1:
+            starts = range(0, len(index), batch)
+            rows = (self.modality.standardise(store.rows(index[start : start + batch])) for start in starts)
+            return np.concatenate([self.averaged(part, views=views) for part in rows])
         output = VALUE if self.manifest.task == "regress" else PROBABILITIES
         return self._filled(store, index, self.capability("predict"), output, batch)
 
