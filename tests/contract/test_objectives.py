@@ -13,7 +13,7 @@ FORMS = {
     "moco": [{"settings": {"version": "v3"}}, {"settings": {"groups": 4, "queue": 40}}],
     "byol": [{"settings": {"head_norm": "none"}}],
     "supcon": [{"task": "binary", "settings": {"head_norm": "batch"}}],
-    "dino": [{"settings": {"head_norm": "batch", "small_views": 0, "outputs": 64}}],
+    "dino": [{"settings": {"head_norm": "none", "small_views": 0, "outputs": 64}}],
     "classify": [
         {"task": "binary", "settings": {"dropout": 0.3}},
         {"task": "multi", "settings": {"class_weights": "balanced", "label_smoothing": 0.1}},

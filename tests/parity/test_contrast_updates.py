@@ -128,7 +128,7 @@ def test_dino_against_lightly(lightly: Any, images: tuple[Tensor, Tensor]) -> No
         for b in _batches(images[0])
     ]
     config = dino.Config(
-        momentum=0.9, hidden=48, bottleneck=24, outputs=64, small_views=2, centre_momentum=0.8,
+        momentum=0.9, hidden=48, bottleneck=24, outputs=64, small_views=2, centre_momentum=0.8, head_norm="none",
         teacher_temperature=(1 / 32, 1 / 16), temperature_warmup=0.5, held=0.2,
     )  # fmt: skip
     ours = dino.build(_backbone(), config, FACTS).double()

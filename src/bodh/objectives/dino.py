@@ -55,13 +55,21 @@ Temperature = Annotated[float, Field(ge=0.001, le=10)]
 class Config(BaseConfig):
     """Settings of DINO."""
 
-    outputs: int = Field(2048, ge=2, le=1 << 20, description="prototypes (paper: 65536)")
+    outputs: int = Field(1024, ge=2, le=1 << 20, description="prototypes (paper: 65536)")
     hidden: int | None = Field(
-        None, ge=1, le=65536, description="width of the head's hidden layers; empty: the backbone's, at least 512"
+        None,
+        ge=1,
+        le=65536,
+        description="width of the head's hidden layers; empty: the backbone's, at least 256 (paper: 2048)",
     )
-    bottleneck: int = Field(256, ge=1, le=65536, description="width of what is compared with the prototypes")
-    head_norm: Literal["batch", "none"] = Field("none", description="normalisation inside the head (paper: none)")
-    small_views: int = Field(4, ge=0, le=32, description="small views beside the two large ones (paper: 8 or 10)")
+    bottleneck: int = Field(
+        128, ge=1, le=65536, description="width of what is compared with the prototypes (paper: 256)"
+    )
+    head_norm: Literal["batch", "none"] = Field(
+        "batch",
+        description="normalisation inside the head and before the prototypes (paper: none, for hundreds of epochs)",
+    )
+    small_views: int = Field(2, ge=0, le=32, description="small views beside the two large ones (paper: 8 or 10)")
     small_side: Share = Field(
         0.43, description="side of small views as a share of the large ones' (paper: 96 of 224), if the backbone can"
     )
@@ -202,13 +210,13 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> DINO:
         config: settings.
         facts: the planned epochs choose the momentum where `config` leaves it open.
     """
-    hidden = config.hidden or max(512, backbone.dim)
     projector = projection.build(
         inputs=backbone.dim,
-        hidden=hidden,
+        hidden=config.hidden or max(256, backbone.dim),
         outputs=config.bottleneck,
         layers=3,
         norm=config.head_norm,
+        final_norm=config.head_norm == "batch",
         activation="gelu",
     )
     epochs = facts.steps * facts.batch_size / max(1, facts.records)

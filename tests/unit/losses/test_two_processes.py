@@ -27,7 +27,7 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any]]] = {
     "barlow": (barlow, {"outputs": 8, "layers": 1}),
     "vicreg": (vicreg, {"outputs": 8, "layers": 1}),
     "supcon": (supcon, {"outputs": 8}),
-    "dino": (dino, {"outputs": 8, "bottleneck": 6, "small_views": 0}),
+    "dino": (dino, {"outputs": 8, "bottleneck": 6, "small_views": 0, "head_norm": "none"}),
     "classify": (classify, {"class_weights": (1.0, 2.0, 0.5), "label_smoothing": 0.1}),
 }
 

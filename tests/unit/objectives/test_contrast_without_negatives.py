@@ -64,7 +64,7 @@ def test_simsiam_stops_the_gradient_and_counts_from_nought() -> None:
     cosine = nn.functional.cosine_similarity
     expected = 1 - (cosine(p[0], z[1]).mean() + cosine(p[1], z[0]).mean()) / 2
     torch.testing.assert_close(output.loss, expected)
-    assert 0 <= float(output.loss) <= 2
+    assert 0 <= output.loss.item() <= 2
     objective.predictor.requires_grad_(False)
     nn.init.zeros_(objective.predictor.layers[-1].weight)  # a prediction that hears nothing
     objective.zero_grad()
@@ -87,7 +87,7 @@ def test_papers_widths() -> None:
     for module in (barlow, vicreg):
         assert arguments(module.build(wide, module.Config(), FACTS).projector) == (8192, 8192, 3, "batch", False)  # type: ignore[attr-defined]
     assert arguments(supcon.build(wide, supcon.Config(), FACTS).projector) == (2048, 128, 2, "none", False)
-    assert arguments(dino.build(wide, dino.Config(), FACTS).projector) == (2048, 256, 3, "none", False)
+    assert arguments(dino.build(wide, dino.Config(), FACTS).projector) == (2048, 128, 3, "batch", True)
 
 
 @pytest.mark.parametrize("targets", [None, torch.ones(N, 4)])
