@@ -110,7 +110,8 @@ def evaluate(
     proof = prove(loaded, store, config=chosen, train_scratch=scratch)
     report = folder / "report.html"
     verdict = proof.verdict.written_to(report)
-    versus, first = None, []
+    versus: Versus | None = None
+    first: list[Any] = []
     if other is not None:
         versus, first = _versus(proof.context, handle, other, data, _data_settings(settings))
         verdict = replace(verdict, versus=versus.told, tables=versus.tables | verdict.tables)

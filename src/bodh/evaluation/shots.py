@@ -184,7 +184,8 @@ def _fit(method: str, features: np.ndarray, targets: np.ndarray, classes: int) -
         votes = np.zeros((len(given), classes))
         for column in range(count):
             votes[np.arange(len(given)), targets[kept[:, column]]] += weight[:, column]
-        return np.log(votes / votes.sum(axis=1, keepdims=True) + 1e-3) * _VOTES
+        scores: np.ndarray = np.log(votes / votes.sum(axis=1, keepdims=True) + 1e-3) * _VOTES
+        return scores
 
     return nearest
 

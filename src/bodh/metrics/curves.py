@@ -83,7 +83,8 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray) -> Reliability:
 def at(curve: ClassCurve, x: np.ndarray) -> np.ndarray:
     """Return the height of an ROC curve at positions `x`: straight between corners, the top of a vertical step."""
     last = np.append(np.diff(curve.x) > 0, True)
-    return np.interp(x, curve.x[last], curve.y[last])
+    height: np.ndarray = np.interp(x, curve.x[last], curve.y[last])
+    return height
 
 
 def precision_at(curve: ClassCurve, recall: np.ndarray) -> np.ndarray:

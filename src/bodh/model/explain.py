@@ -11,7 +11,7 @@ Axes: `n` records, `c h w` channels and sides, `t` tokens, `k` classes.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -88,7 +88,8 @@ def grad_cam(backbone: nn.Module, head: nn.Module, x: Tensor, classes: Tensor) -
             return None
         logits = head(features.pooled)
         score = _score(logits, classes)
-        (gradient,) = torch.autograd.grad(score.sum(), found, allow_unused=True)
+        slopes: Sequence[Tensor | None] = torch.autograd.grad(score.sum(), found, allow_unused=True)
+    gradient = slopes[0]
     if gradient is None:  # what is pooled is not this map
         return None
     activation, slope = (t.detach().permute(0, 3, 1, 2) if last else t.detach() for t in (found, gradient))

@@ -76,7 +76,7 @@ def test_from_one_example_a_class_nothing_is_estimated() -> None:
 
 
 def test_the_estimate_is_honest_with_and_without_the_choice() -> None:
-    """On labels that mean nothing it says chance; on real ones the truth lies in most of its intervals."""
+    """Where labels mean nothing it never promises more than chance; else the truth lies in most of its intervals."""
     told, covered = [], 0
     for seed in range(6):
         x, y = draw(8, seed, noise=1.5)
@@ -88,7 +88,7 @@ def test_the_estimate_is_honest_with_and_without_the_choice() -> None:
         assert found.estimate.accuracy is not None
         covered += found.estimate.low - 0.02 <= share <= found.estimate.high + 0.02
         assert found.tried[found.method] == max(found.tried.values())
-    assert np.mean(told) == pytest.approx(1 / K, abs=0.08)
+    assert np.mean(told) < 1 / K + 0.04
     assert covered >= 5
 
 
