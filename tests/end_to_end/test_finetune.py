@@ -159,6 +159,11 @@ def test_views_are_averaged_and_a_record_s_answer_does_not_depend_on_the_others(
     assert [r["probabilities"] for r in one] != [r["probabilities"] for r in several]
     alone = bodh.predict(tuned, pictures[2:3], device="cpu", views=4)[0]["probabilities"]
     assert alone == pytest.approx(several[2]["probabilities"], abs=1e-5)
+    judged = bodh.evaluate(
+        tuned, digits, protocol="task", baselines="none", test_views=3, bootstrap=0, pictures=False, explained=0,
+        map_records=0, out=tmp_path / "judged", device="cpu",
+    )  # fmt: skip
+    assert "averaged over 3 views" in (judged.report.read_text(encoding="utf-8") if judged.report else "")
     with pytest.raises(ConfigError, match="views = 0"):
         bodh.predict(tuned, pictures, views=0)
 
