@@ -22,7 +22,7 @@ FROZEN = {
     "finetune": "DATA KEY=VALUE --from --task --freeze --labels-per-class "
     "--out --epochs --minutes --device --seed --resume --config",
     "evaluate": "MODEL DATA KEY=VALUE --against --protocol --baselines --seeds --out --device --config",
-    "compare": "DATA KEY=VALUE --objectives --minutes --out --backbone --device --seed",
+    "compare": "DATA KEY=VALUE --objectives --minutes --transfer --from --out --backbone --device --seed",
     "embed": "MODEL DATA KEY=VALUE --out --device --split",
     "search": "MODEL DATA QUERY KEY=VALUE --top --device",
     "predict": "MODEL INPUTS --out --device --shots --method --explain",
