@@ -7,6 +7,7 @@ the letters, classes are numbered in the PNG, and an SVG beside it leaves the na
 from __future__ import annotations
 
 import unicodedata
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,7 +169,9 @@ def save(figure: Figure, path: Path, written: Lettering) -> None:
     """
     draft = path.with_name(f".{path.stem}.draft{path.suffix}")
     try:
-        with style(written):
+        with style(written), warnings.catch_warnings():
+            if path.suffix == ".svg":  # its letters are the reader's business, here they are only measured
+                warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure.savefig(draft, dpi=130)
         draft.replace(path)
     except OSError as error:
