@@ -103,23 +103,28 @@ def through(weights: Mapping[str, Tensor], target: Mapping[str, Tensor], names: 
         target: of the network.
         names: name in the network → name in the file, without a prefix.
     """
-    theirs = {there: target[here] for here, there in names.items() if here in target}
-    back = {there: here for here, there in names.items()}
-    inner = match({n: w.reshape(theirs[n].shape) if _same(n, w, theirs) else w for n, w in weights.items()}, theirs)
-    missing = (*(back[name] for name in inner.missing), *(name for name in target if name not in names))
+    back = {there: here for here, there in names.items() if here in target}
+    inner = match(weights, {there: target[here] for there, here in back.items()})
+    adapted = {
+        back[there]: weights[source].reshape(target[back[there]].shape)
+        for there, source in inner.unlike.items()
+        if _sides(weights[source]) == _sides(target[back[there]])
+    }
+    unlike = {back[there]: source for there, source in inner.unlike.items()}
+    used = {unlike[name] for name in adapted}
     return Match(
-        inner.weights,
-        {back[name]: source for name, source in inner.found.items()},
-        {back[name]: source for name, source in inner.unlike.items()},
-        missing,
+        {name: tensor for name, tensor in weights.items() if name not in used},
+        {back[there]: source for there, source in inner.found.items()},
+        {name: source for name, source in unlike.items() if name not in adapted},
+        (*(back[name] for name in inner.missing), *(name for name in target if name not in names)),
         inner.prefix,
+        adapted,
     )
 
 
-def _same(name: str, weight: Tensor, wanted: Mapping[str, Tensor]) -> bool:
-    """Return whether a weight is the wanted one but for sides of 1: a linear layer and a 1x1 convolution."""
-    target = wanted.get(name)
-    return target is not None and [s for s in weight.shape if s != 1] == [s for s in target.shape if s != 1]
+def _sides(tensor: Tensor) -> list[int]:
+    """Return the sides of a weight that are not 1: a linear layer may be a 1x1 convolution elsewhere."""
+    return [side for side in tensor.shape if side != 1]
 
 
 def filtered_by_timm(found: Match, network: nn.Module, target: Mapping[str, Tensor]) -> Match:
@@ -175,9 +180,11 @@ def adapt(found: Match, target: Mapping[str, Tensor], *, positions: int) -> Matc
                 said.append(f"{given.shape[1] - positions} positions were resampled to {wanted[1] - positions}")
     if not adapted:
         return found
+    done = {found.unlike[name] for name in adapted}
     unlike = {name: source for name, source in found.unlike.items() if name not in adapted}
-    weights = {name: w for name, w in found.weights.items() if name not in {found.unlike[done] for done in adapted}}
-    return Match(weights, found.found, unlike, found.missing, found.prefix, adapted, (*found.said, *said))
+    weights = {name: tensor for name, tensor in found.weights.items() if name not in done}
+    every = found.adapted | adapted
+    return Match(weights, found.found, unlike, found.missing, found.prefix, every, (*found.said, *said))
 
 
 def _positions(given: Tensor, wanted: torch.Size, prefix: int) -> Tensor | None:

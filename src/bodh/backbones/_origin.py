@@ -102,9 +102,9 @@ def _fetch_timm(member: str, tag: str) -> Path:
     from huggingface_hub.constants import ENDPOINT
 
     library = _optional.timm()
-    config = library.get_pretrained_cfg(f"{member}.{tag}" if tag else member)
-    if config is None or not config.has_weights or (tag and config.tag != tag):
-        known = [name.partition(".")[2] for name in library.list_pretrained(f"{member}.*")]
+    known = [name.partition(".")[2] for name in library.list_pretrained(f"{member}.*")]
+    config = library.get_pretrained_cfg(f"{member}.{tag}" if tag in known else member)
+    if config is None or not config.has_weights or (tag and tag not in known):
         _refuse(f"timm:{member}", tag, known)
     if not config.hf_hub_id:
         return _download(config.url)

@@ -45,8 +45,8 @@ def _stages(stages: list[Json], console: Console) -> None:
     heading(console, "stages, from input to output")
     rows = []
     for place, stage in enumerate(stages):
-        before = ", ".join(one["stage"] for one in stages[:place][-2:])
-        frozen = "none" if not place else f"{'… ' if place > 2 else ''}{before}"
+        before = ", ".join(one["stage"] for one in stages[:place][-3:])
+        frozen = "none" if not place else f"{'… ' if place > 3 else ''}{before}"
         share = f"{100 * (1 - stage['so_far'] + stage['share']):.1f} %"
         rows.append(
             [stage["stage"], f"{stage['parameters']:,}", f"{100 * stage['so_far']:.1f} %",
