@@ -49,8 +49,10 @@ def finetune(
 ) -> Model:
     """Adapt a model to labels and return the classifier.
 
-    With a frozen backbone its features are computed once and a linear head is fitted on them (seconds); with
-    nothing frozen the whole network is trained with the `classify` objective.
+    With a frozen backbone its features are computed once, kept beside the decoded records for the next time, and a
+    linear head is fitted on them (seconds). Else the head is fitted so first, and then head and stages are trained
+    together: linear_first=false leaves the first part out. Where the data has a validation part, loss and accuracy
+    are measured on it every epoch, and the probabilities' temperature is set on it.
 
     Args:
         data: labelled folder, file, named data set or array.
@@ -58,19 +60,23 @@ def finetune(
             published weights (weights=FILE, or weights=imagenet to fetch them).
         task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
             measured numbers, also where they are whole.
-        freeze: backbone (linear head on frozen features), none (train everything), or auto: backbone for a
-            model, none for a bare backbone. all: published weights with their own classifier, nothing trained.
+        freeze: backbone (linear head on frozen features), N (train the last N stages and the head; `bodh list
+            backbones NAME` shows the stages), none (train everything), or auto: none for a bare backbone, and for a
+            model with more than 100 labels a class, or where epochs, minutes or other settings of a training are
+            given; else backbone. all: published weights with their own classifier, nothing trained.
         labels_per_class: use only this many labels of every class, drawn by the seed; of measured numbers, which
             have no classes, this many in all.
         out: run folder; by default runs/NAME-finetune.
-        epochs: passes over the labelled data (nothing frozen).
-        minutes: wall-clock budget instead of epochs (nothing frozen).
+        epochs: passes over the labelled data, where anything but a head is trained.
+        minutes: wall-clock budget instead of epochs.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: root of all randomness; the same seed gives the same model.
         resume: continue the run in `out` where it was stopped, bit for bit.
         config: TOML file with any of these and all settings.
         **settings: any other setting by its dotted name, as in `key=value` on the command line:
-            batch, learning_rate, objective.label_smoothing, modality.size, data.label …; method=fixmatch learns from
+            batch, learning_rate (a number, or find), layer_decay, gradual, frozen_norms, balance, patience,
+            calibrate, objective.mixup, objective.cutmix, objective.label_smoothing, objective.view=randaugment,
+            objective.class_weights, modality.size, data.label …; method=fixmatch learns from
             unlabelled records too: those beside --labels-per-class, and data.unlabelled=PATH.
 
     Returns:
@@ -83,7 +89,8 @@ def finetune(
     Example:
         bodh finetune labelled/ --from runs/photos
         bodh finetune labelled/ --from runs/photos --labels-per-class 10
-        bodh finetune labelled/ --from runs/photos --freeze none --epochs 20
+        bodh finetune labelled/ --from runs/photos --freeze none --epochs 20 patience=3 layer_decay=0.7
+        bodh finetune labelled/ --from runs/photos --freeze 2 learning_rate=find objective.mixup=0.2
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
     """
     from bodh.api import _published, _run, _semi, _settings, _training, _transfer
