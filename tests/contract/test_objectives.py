@@ -12,7 +12,7 @@ from bodh.testing.objectives import CHECKS, Check, Subject
 FORMS = {
     "moco": [{"settings": {"version": "v3"}}, {"settings": {"groups": 4, "queue": 40}}],
     "byol": [{"settings": {"head_norm": "none"}}],
-    "supcon": [{"task": "binary", "settings": {"head_norm": "batch"}}],
+    "supcon": [{"task": "binary", "settings": {"head_norm": "none"}}],
     "dino": [{"settings": {"head_norm": "none", "small_views": 0, "outputs": 64}}],
     "classify": [
         {"task": "binary", "settings": {"dropout": 0.3}},

@@ -36,7 +36,7 @@ from bodh.heads import projection
 from bodh.heads.prototypes import Prototypes
 from bodh.losses.gather import average
 from bodh.losses.self_distillation import self_distillation
-from bodh.losses.teacher import Teacher, base_for
+from bodh.losses.teacher import Teacher
 
 FAMILY = "contrast"
 NEEDS = Needs(smallest_batch=2)
@@ -83,12 +83,14 @@ class Config(BaseConfig):
         None,
         ge=0,
         le=1,
-        description="the teacher's momentum at the start, rising to 1 along a cosine (paper: 0.996); "
-        "empty: 0.97, 0.99 or 0.996 for up to 40, up to 300 or more epochs",
+        description="the teacher's momentum at the start, rising to 1 along a cosine; "
+        "empty: 1 - 50 / steps, from 0.9 up to the paper's 0.996",
     )
     student_temperature: Temperature = Field(0.1, description="divisor of the student's scores")
     teacher_temperature: tuple[Temperature, Temperature] = Field(
-        (0.04, 0.07), description="divisor of the teacher's scores, at the start and after the warm-up"
+        (0.04, 0.04),
+        description="divisor of the teacher's scores, at the start and after the warm-up (paper: 0.04 and 0.07; "
+        "a short run learns more from the sharper)",
     )
     temperature_warmup: float = Field(
         0.3, ge=0, le=1, description="share of the run in which the teacher's temperature rises (paper: 30 epochs)"
@@ -208,7 +210,7 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> DINO:
     Args:
         backbone: gives pooled features; the teacher starts as its copy. With `any_side`, small views are smaller.
         config: settings.
-        facts: the planned epochs choose the momentum where `config` leaves it open.
+        facts: the planned steps choose the momentum where `config` leaves it open.
     """
     projector = projection.build(
         inputs=backbone.dim,
@@ -219,17 +221,24 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> DINO:
         final_norm=config.head_norm == "batch",
         activation="gelu",
     )
-    epochs = facts.steps * facts.batch_size / max(1, facts.records)
     return DINO(
         backbone,
         projector,
         Prototypes(config.bottleneck, config.outputs),
         views=_views(config, any_side=getattr(backbone, "any_side", False)),
         temperatures=Temperatures(config.student_temperature, *config.teacher_temperature, config.temperature_warmup),
-        momentum=base_for(epochs) if config.momentum is None else config.momentum,
+        momentum=momentum_for(facts.steps) if config.momentum is None else config.momentum,
         centre_momentum=config.centre_momentum,
         held=config.held,
     )
+
+
+def momentum_for(steps: int) -> float:
+    """Return the teacher's base momentum for a run of so many steps: it shall not stay what chance made it.
+
+    The teacher forgets in 1 / (1 - momentum) steps: a fiftieth of the run, at least 10 and at most the paper's 250.
+    """
+    return min(0.996, max(0.9, 1 - 50 / max(1, steps)))
 
 
 def _views(config: Config, *, any_side: bool) -> ViewSpec:

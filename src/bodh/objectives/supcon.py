@@ -45,7 +45,11 @@ class Config(BaseConfig):
         description="width of the projection's hidden layer; empty: the backbone's width as in the paper, at least 512",
     )
     outputs: int = Field(128, ge=2, le=65536, description="width of the projection")
-    head_norm: Literal["batch", "none"] = Field("none", description="normalisation inside the projection (paper: none)")
+    head_norm: Literal["batch", "none"] = Field(
+        "batch",
+        description="normalisation inside and at the end of the projection (paper: none; without it all records point "
+        "one way for hundreds of steps)",
+    )
 
 
 class SupCon(nn.Module):
@@ -103,5 +107,6 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> SupCon:  # noqa: 
         hidden=config.hidden or max(512, backbone.dim),
         outputs=config.outputs,
         norm=config.head_norm,
+        final_norm=config.head_norm == "batch",
     )
     return SupCon(backbone, projector, temperature=config.temperature)

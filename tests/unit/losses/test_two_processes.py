@@ -26,7 +26,7 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any]]] = {
     "moco-v3": (moco, {"head_norm": "none", "outputs": 8, "version": "v3"}),
     "barlow": (barlow, {"outputs": 8, "layers": 1}),
     "vicreg": (vicreg, {"outputs": 8, "layers": 1}),
-    "supcon": (supcon, {"outputs": 8}),
+    "supcon": (supcon, {"outputs": 8, "head_norm": "none"}),
     "dino": (dino, {"outputs": 8, "bottleneck": 6, "small_views": 0, "head_norm": "none"}),
     "classify": (classify, {"class_weights": (1.0, 2.0, 0.5), "label_smoothing": 0.1}),
 }

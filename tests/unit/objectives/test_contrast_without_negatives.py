@@ -86,7 +86,7 @@ def test_papers_widths() -> None:
     assert arguments(siamese.predictor) == (512, 2048, 2, "batch", False)
     for module in (barlow, vicreg):
         assert arguments(module.build(wide, module.Config(), FACTS).projector) == (8192, 8192, 3, "batch", False)  # type: ignore[attr-defined]
-    assert arguments(supcon.build(wide, supcon.Config(), FACTS).projector) == (2048, 128, 2, "none", False)
+    assert arguments(supcon.build(wide, supcon.Config(), FACTS).projector) == (2048, 128, 2, "batch", True)
     assert arguments(dino.build(wide, dino.Config(), FACTS).projector) == (2048, 128, 3, "batch", True)
 
 
@@ -142,6 +142,12 @@ def test_dino_teacher_temperature_rises_in_the_first_part_of_the_run() -> None:
     temperatures = dino.Temperatures(student=0.1, first=0.04, last=0.07, warmup=0.5)
     assert [temperatures.teacher(f) for f in (0, 0.25, 0.5, 1)] == pytest.approx([0.04, 0.055, 0.07, 0.07])
     assert dino.Temperatures(0.1, 0.04, 0.07, 0.0).teacher(0.0) == 0.07
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(0, 0.9), (180, 0.9), (2500, 0.98), (12_500, 0.996), (10**6, 0.996)])
+def test_dino_teacher_follows_faster_in_a_short_run(steps: int, momentum: float) -> None:
+    built = dino.build(TinyBackbone((3, 8, 8)), dino.Config(), Facts(1000, steps, 100))
+    assert built.teacher.momentum == pytest.approx(momentum)
 
 
 def test_dino_teacher_follows_backbone_head_and_prototypes() -> None:
