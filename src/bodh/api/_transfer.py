@@ -111,6 +111,8 @@ def head_first(begin: LoadedModel | None, job: Job, device: torch.device) -> Cal
     Raises:
         ConfigError: it was asked for from a bare backbone.
     """
+    from bodh.records.splits import labelled
+
     if begin is None:
         if job.config.linear_first:
             raise ConfigError("linear_first: a bare backbone has learned no features to fit a head on; leave it out")
@@ -120,7 +122,8 @@ def head_first(begin: LoadedModel | None, job: Job, device: torch.device) -> Cal
         place = replace(begin, network=begin.network.to(device), device=device)
         head = cast("Any", objective).keep()["head"].to(device)
         fit_linear(place, job.data.store, job.positions, head, seed=job.config.seed)
-        logger.info("the head was fitted on frozen features of %d records first", len(job.positions))
+        count = int(labelled(np.asarray(job.data.store.targets)[job.positions]).sum())
+        logger.info("the head was fitted on frozen features of %d records first", count)
 
     return prepare
 
