@@ -21,7 +21,8 @@ FROZEN = {
     "--minutes --device --seed --resume --from --config",
     "finetune": "DATA KEY=VALUE --from --task --freeze --labels-per-class "
     "--out --epochs --minutes --device --seed --resume --config",
-    "evaluate": "MODEL DATA KEY=VALUE --against --protocol --baselines --seeds --out --device --config",
+    "evaluate": "MODEL DATA KEY=VALUE --against --protocol --baselines --seeds --blocks --remember "
+    "--out --device --config",
     "compare": "DATA KEY=VALUE --objectives --minutes --transfer --from --out --backbone --device --seed",
     "embed": "MODEL DATA KEY=VALUE --out --device --split",
     "search": "MODEL DATA QUERY KEY=VALUE --top --device",

@@ -32,9 +32,10 @@ def run(context: Context) -> ProtocolResult:
         within = "" if judged.several else ", within classes"
         note += f"; 95 % intervals: {config.bootstrap:,} bootstrap draws of the test records{within}"
     rows = figure_rows(judged)
-    temperature = context.model.manifest.metrics.get("temperature")
-    if isinstance(temperature, float):
-        rows.append({"figure": "temperature", "value": temperature})
+    measured = context.model.manifest.metrics
+    if isinstance(measured.get("temperature"), float):
+        rows.append({"figure": "temperature", "value": measured["temperature"]})
+        note += f"; its temperature was set on {measured.get('validation_records', 0):,} validation records"
     tables = {"task": Grid("Classifier on test records", rows, note), "classes": class_grid(judged)}
     confusions: tuple[Confusion, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
