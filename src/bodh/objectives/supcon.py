@@ -47,8 +47,7 @@ class Config(BaseConfig):
     outputs: int = Field(128, ge=2, le=65536, description="width of the projection")
     head_norm: Literal["batch", "none"] = Field(
         "batch",
-        description="normalisation inside and at the end of the projection (paper: none; without it all records point "
-        "one way for hundreds of steps)",
+        description="normalisation inside the projection (paper: none; without it a short run learned more slowly)",
     )
 
 
@@ -107,6 +106,5 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> SupCon:  # noqa: 
         hidden=config.hidden or max(512, backbone.dim),
         outputs=config.outputs,
         norm=config.head_norm,
-        final_norm=config.head_norm == "batch",
     )
     return SupCon(backbone, projector, temperature=config.temperature)

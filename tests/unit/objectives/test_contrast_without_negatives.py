@@ -86,7 +86,7 @@ def test_papers_widths() -> None:
     assert arguments(siamese.predictor) == (512, 2048, 2, "batch", False)
     for module in (barlow, vicreg):
         assert arguments(module.build(wide, module.Config(), FACTS).projector) == (8192, 8192, 3, "batch", False)  # type: ignore[attr-defined]
-    assert arguments(supcon.build(wide, supcon.Config(), FACTS).projector) == (2048, 128, 2, "batch", True)
+    assert arguments(supcon.build(wide, supcon.Config(), FACTS).projector) == (2048, 128, 2, "batch", False)
     assert arguments(dino.build(wide, dino.Config(), FACTS).projector) == (2048, 128, 3, "batch", True)
 
 
