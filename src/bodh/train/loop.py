@@ -302,7 +302,9 @@ def _look(training: Training, monitor: Monitor, log: JsonLog, bar: Progress) -> 
 
 def _validate(training: Training, validation: Validation, log: JsonLog, bar: Progress) -> None:
     """Measure on the validation part, and take note where that was the best so far."""
-    figures = validation.measure(training.methods, training.objective, training.progress())
+    measured = validation.measure(training.methods, training.objective, training.progress())
+    # on GPUs the last digit may differ between processes, and all must stop at the same step
+    figures = {name: training.engine.share(value) for name, value in measured.items()}
     if training.config.patience is not None:
         training.best.see(training.step, figures, training.methods.keep())
     epoch = training.step / training.feed.steps_per_epoch

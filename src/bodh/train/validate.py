@@ -1,6 +1,6 @@
 """Validation while training: loss and figures on records that do not train, early stopping, and the best weights.
 
-Every process measures all records, so that all come to the same decision without asking each other.
+Every process measures all records; the first one's figures decide.
 """
 
 from __future__ import annotations
