@@ -97,7 +97,7 @@ def with_unlabelled(
         more = open_store(source, ready.modality, cache=config.cache, workers=config.workers)
         chosen = np.flatnonzero(np.asarray(more.splits) == "train")
         others = np.concatenate([others, len(store) + chosen])
-        store = JoinedStore(store, more)  # type: ignore[assignment]
+        store = JoinedStore(store, more)
     if not len(others):
         raise DataError(
             f"{ready.source.name} has a label for every training record, so there is nothing unlabelled to learn from; "

@@ -139,12 +139,13 @@ def learnable(needs: Needs, data: Data) -> np.ndarray:
 def facts_of(store: RecordStore, positions: np.ndarray, *, steps: int, batch: int) -> Facts:
     """Return what an objective may know, for training on `positions` of `store`."""
     counts: tuple[int, ...] = ()
-    spread: dict[str, tuple[float, ...]] = {}
+    middle: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
     if store.targets is not None:
         chosen = store.targets[positions]
         if chosen.dtype.kind == "f":
             mean, deviation = mean_and_deviation(chosen)
-            spread = {"target_mean": tuple(mean.tolist()), "target_deviation": tuple(deviation.tolist())}
+            middle, spread = tuple(mean.tolist()), tuple(deviation.tolist())
         elif chosen.ndim == 2:
             counts = tuple(int(count) for count in chosen.sum(axis=0))
         else:
@@ -152,7 +153,7 @@ def facts_of(store: RecordStore, positions: np.ndarray, *, steps: int, batch: in
     return Facts(
         records=len(positions), steps=steps, batch_size=batch,
         task=task_of(store.targets, store.class_names), class_names=tuple(store.class_names), class_counts=counts,
-        **spread,
+        target_mean=middle, target_deviation=spread,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ says nothing of a record and so is what every other has to beat.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from bodh.evaluation.result import PRETRAINED, TITLES, Grid, Measured, ProtocolR
 from bodh.metrics import regression
 
 if TYPE_CHECKING:
-    from bodh.evaluation.context import Context, Scratch
+    from bodh.evaluation.context import Context
 
 LABELS = True
 HEAD = True
@@ -67,7 +67,6 @@ def _baselines(context: Context) -> dict[str, np.ndarray]:
     found["probe"] = context.probe(PRETRAINED)
     found |= {arm: context.probe(arm) for arm in context.arms if arm != PRETRAINED}
     if context.scratch and "scratch" in context.config.arms:
-        train = cast("Scratch", context.scratch)
         seed = derive_seed("scratch", context.config.seed, 0)
-        found["scratch"] = train(context.positions["train"], context.positions["test"], seed)
+        found["scratch"] = context.scratch(context.positions["train"], context.positions["test"], seed)
     return found
