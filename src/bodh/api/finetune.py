@@ -57,7 +57,8 @@ def finetune(
     Args:
         data: labelled folder, file, named data set or array.
         start: model or run folder to start from, or the name of a backbone: to train from scratch, or to start from
-            published weights (weights=FILE, or weights=imagenet to fetch them).
+            published weights (weights=FILE, or weights=imagenet to fetch them; head=published trains their classifier
+            on, whose classes are then those of the data, in the data's order).
         task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
             measured numbers, also where they are whole.
         freeze: backbone (linear head on frozen features), N (train the last N stages and the head; `bodh list
@@ -91,6 +92,8 @@ def finetune(
         bodh finetune labelled/ --from runs/photos --labels-per-class 10
         bodh finetune labelled/ --from runs/photos --freeze none --epochs 20 patience=3 layer_decay=0.7
         bodh finetune labelled/ --from runs/photos --freeze 2 learning_rate=find objective.mixup=0.2
+        bodh finetune labelled/ --from resnet18 weights=resnet18.safetensors --freeze 1
+        bodh finetune labelled/ --from resnet20 weights=resnet20.th --freeze all
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
     """
     from bodh.api import _published, _run, _semi, _settings, _training, _transfer

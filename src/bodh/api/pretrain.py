@@ -61,6 +61,7 @@ def pretrain(
     Example:
         bodh pretrain photos/
         bodh pretrain photos/ --objective byol --minutes 20 --out runs/photos
+        bodh pretrain photos/ --backbone resnet18 weights=resnet18.safetensors
         bodh pretrain sklearn:digits --epochs 100 objective.temperature=0.2 modality.views.flip=0
         bodh pretrain photos/ --out runs/photos --resume
         torchrun --nproc-per-node 2 -m bodh pretrain photos/
