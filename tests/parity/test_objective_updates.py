@@ -219,7 +219,7 @@ def test_classify_against_torch(images: tuple[Tensor, Tensor], task: Any) -> Non
         labels = F.one_hot(labels, 10) + F.one_hot((labels + 3) % 10, 10)
         criterion, settings = nn.BCEWithLogitsLoss(), {}
     batches = _batches(x, labels)
-    facts = Facts(2 * N, STEPS, N, task, names, counts)
+    facts = Facts(2 * N, STEPS, N, task=task, class_names=names, class_counts=counts)
     ours = classify.build(_backbone(), classify.Config(**settings), facts).double()
     head = copy.deepcopy(ours.head)
     backbone = _backbone()

@@ -7,8 +7,9 @@ CIFAR-10, ResNet-18: batch 128, 200 epochs, without small crops, kNN 84.0 % (lig
 test); 1000 epochs, online linear 89.5 % (solo-learn's results page).
 Checked against: lightly's loss, head, centre and momentum update, one whole update with small crops on real images.
 
-Not for a few minutes on a CPU: the teacher has little to say at first (`simclr` and `vicreg` are ahead). Not without
-an eye on the figures `entropy` and `used`: it collapses where centre, temperatures and teacher do not suit each other.
+Not for a few minutes on a CPU: the teacher has little to say at first, and after a minute on one core the features
+were no better than an untrained network's (`simclr` and `vicreg` were). Not without an eye on the figures `entropy`
+and `used`: it collapses where centre, temperatures and teacher do not suit each other.
 
 Two large views and several small ones (multi-crop). The student sees all, the teacher the large ones only. As in the
 authors' code (facebookresearch/dino/main_dino.py) views of one size pass the backbone together and all views pass the
