@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bodh.metrics.classification import confidence_bins, ranking_precision, squared_error
+from bodh.metrics.classification import ranking_precision, squared_error
 
 LEVEL = 0.95
 DRAWS = 1000
@@ -52,7 +52,8 @@ def single_label(
 ) -> tuple[dict[str, Ends], dict[str, np.ndarray]]:
     """Return intervals of the figures of `classification.single_label`, and of every class.
 
-    Areas under curves have none here: they would have to be sorted anew in every draw.
+    Areas under curves have none here: they would have to be sorted anew in every draw. The calibration error has none:
+    drawing with replacement adds gaps to its bins, so that the draws lie above the figure itself.
 
     Args:
         probabilities: [n k].
@@ -64,21 +65,18 @@ def single_label(
         figure -> (low, high); and "precision", "recall", "f1" -> [k 2], nought for classes that do not occur.
     """
     k = probabilities.shape[1]
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1).astype(np.float64)
+    predicted = probabilities.argmax(axis=1)
     right = predicted == targets
     support = np.bincount(targets, minlength=k)
     squared = squared_error(probabilities, targets)
     surprise = -np.log(probabilities[np.arange(len(targets)), targets].astype(np.float64).clip(1e-12))
-    which, bins = confidence_bins(confidence)
     hits, told = np.empty((draws, k)), np.empty((draws, k))
-    means = {name: np.empty(draws) for name in ("brier", "log_loss", "calibration_error")}
+    means = {name: np.empty(draws) for name in ("brier", "log_loss")}
     for b, index in enumerate(draws_of(targets, len(targets), draws=draws, seed=seed)):
         hits[b] = np.bincount(targets[index][right[index]], minlength=k)
         told[b] = np.bincount(predicted[index], minlength=k)
         means["brier"][b] = squared[index].mean()
         means["log_loss"][b] = surprise[index].mean()
-        gap = np.bincount(which[index], weights=right[index] - confidence[index], minlength=bins)
-        means["calibration_error"][b] = np.abs(gap).sum() / len(index)
     scores = _scores(hits, told, np.broadcast_to(support, hits.shape))  # each [b k]
     present = support > 0
     figures = {
