@@ -14,9 +14,11 @@ from bodh.api._compare_transfer import Arm, Start, recommend
 from bodh.errors import ConfigError, DataError, ModelError
 
 
-def arm(title: str, validation: list[float], trained: int) -> Arm:
+def arm(title: str, shares: list[float], trained: int) -> Arm:
+    """An arm that was right for these shares of 1,000 validation records: the easier ones."""
     start = Start(title, title, {}, ("all",), title)
-    return Arm(start, "all", validation, validation, [1.0] * len(validation), trained)
+    scores = [(np.arange(1000) < round(1000 * share)).astype(float) for share in shares]
+    return Arm(start, "all", scores, scores, [1.0] * len(shares), trained)
 
 
 def test_within_chance_of_the_best_the_cheapest_is_recommended():
@@ -30,10 +32,12 @@ def test_within_chance_of_the_best_the_cheapest_is_recommended():
     assert "the gap to the best, a, all (85.0 %" in why
     assert "may be chance" in why
     assert recommend([best, poor])[0] is best
+    few = [arm("a", [0.88, 0.85], 1000), arm("b", [0.40, 0.35], 10)]
+    assert recommend(few)[0] is few[0], "two seeds are enough where the records leave no doubt"
 
 
 def test_a_gap_that_is_no_chance_decides_and_one_seed_needs_a_point():
-    best, behind = arm("a", [0.9, 0.8, 0.85], 1000), arm("b", [0.87, 0.77, 0.819], 10)
+    best, behind = arm("a", [0.9, 0.8, 0.85], 1000), arm("b", [0.85, 0.75, 0.799], 10)
     assert recommend([best, behind])[0] is best
     assert recommend([arm("a", [0.9], 1000), arm("b", [0.895], 10)])[0].title == "b, all"
     assert recommend([arm("a", [0.9], 1000), arm("b", [0.88], 10)])[0].title == "a, all"

@@ -20,7 +20,7 @@ import numpy as np
 
 from bodh.contracts import Json, derive_seed
 from bodh.errors import BodhError, ConfigError, DataError, Interrupted
-from bodh.metrics.intervals import mean_interval
+from bodh.metrics.intervals import Interval, pooled_interval
 
 if TYPE_CHECKING:
     from bodh.api.compare import Comparison
@@ -49,12 +49,12 @@ class Start:
 
 @dataclass
 class Arm:
-    """One start and one way, and what every seed gave."""
+    """One start and one way, and what every seed gave: a score for each of its validation and test records."""
 
     start: Start
     way: str
-    validation: list[float]
-    test: list[float]
+    validation: list[np.ndarray]
+    test: list[np.ndarray]
     seconds: list[float]
     trained: int = 0
     failed: str = ""
@@ -195,7 +195,9 @@ def _run(arm: Arm, source: Source, out: Path, settings: Json, *, device: str, se
     arm.trained = _trained(model)
     for part, scores in (("validation", arm.validation), ("test", arm.test)):
         scores.append(_score(model, source, part, device))
-    logger.info("%s: %.1f %% on validation records, %.1f s", arm.title, 100 * arm.validation[-1], arm.seconds[-1])
+    logger.info(
+        "%s: %.1f %% on validation records, %.1f s", arm.title, 100 * arm.validation[-1].mean(), arm.seconds[-1]
+    )
 
 
 def _trained(model: Model) -> int:
@@ -207,8 +209,10 @@ def _trained(model: Model) -> int:
     return sum(p.numel() for p in network.parameters() if id(p) not in kept)
 
 
-def _score(model: Model, source: Source, part: str, device: str) -> float:
-    """Return accuracy (numbers: R², several labels: ranking precision) on records of `part` that have a label."""
+def _score(model: Model, source: Source, part: str, device: str) -> np.ndarray:
+    """Return the scores [n] of records of `part` that have a label: accuracy, of numbers R², of several labels
+    ranking precision.
+    """
     from bodh.metrics import regression
     from bodh.metrics.classification import record_scores
     from bodh.records.splits import labelled
@@ -223,20 +227,20 @@ def _score(model: Model, source: Source, part: str, device: str) -> float:
     positions = positions[labelled(targets[positions])]
     said, truth = loaded.predict_rows(store, positions), targets[positions]
     if truth.dtype.kind == "f":
-        return float(regression.record_scores(said, truth).mean())
-    return float(record_scores(said, truth, "accuracy" if truth.ndim == 1 else "ranking_precision").mean())
+        return regression.record_scores(said, truth)
+    return record_scores(said, truth, "accuracy" if truth.ndim == 1 else "ranking_precision")
 
 
 def recommend(arms: Sequence[Arm]) -> tuple[Arm, str]:
     """Return the arm to take and why: the cheapest of those whose gap to the best may be chance.
 
     Args:
-        arms: that came to their end, at least one; each with one validation figure a seed, of the same seeds.
+        arms: that came to their end, at least one; the same seeds, with the same validation records each.
     """
-    best = max(arms, key=lambda arm: float(np.mean(arm.validation)))
+    best = max(arms, key=lambda arm: pooled_interval(arm.validation).mean)
     level = []
     for arm in arms:
-        gap = mean_interval(np.array(best.validation) - np.array(arm.validation))
+        gap = _gap(best, arm)
         chance = gap.mean <= WITHOUT_INTERVAL if gap.low is None else gap.low <= 0
         if arm is best or chance:
             level.append(arm)
@@ -245,7 +249,7 @@ def recommend(arms: Sequence[Arm]) -> tuple[Arm, str]:
     if chosen is best:
         others = f"; {len(level) - 1} others are within chance of it but train more" if len(level) > 1 else ""
         return chosen, f"{chosen.title}: the best on validation records ({figure}){others}."
-    gap = mean_interval(np.array(best.validation) - np.array(chosen.validation))
+    gap = _gap(best, chosen)
     points = (
         "one run each" if gap.low is None else f"{100 * gap.low:+.1f} to {100 * cast('float', gap.high):+.1f} points"
     )
@@ -256,8 +260,13 @@ def recommend(arms: Sequence[Arm]) -> tuple[Arm, str]:
     )
 
 
-def _percent(values: Sequence[float]) -> str:
-    interval = mean_interval(list(values))
+def _gap(best: Arm, arm: Arm) -> Interval:
+    """Return how far `arm` is behind, record by record, with its interval."""
+    return pooled_interval([one - other for one, other in zip(best.validation, arm.validation, strict=True)])
+
+
+def _percent(scores: Sequence[np.ndarray]) -> str:
+    interval = pooled_interval(scores)
     return f"{100 * interval.mean:.1f} %" + ("" if interval.half is None else f" ± {100 * interval.half:.1f}")
 
 
@@ -283,7 +292,7 @@ def _conclude(arms: list[Arm], folder: Path, source: Source, seeds: int, setting
     line = f"bodh finetune {getattr(source, 'origin', '') or 'DATA'} --from {chosen.start.start}{freeze}{typed}"
     columns = list(rows[0])
     kind = "R²" if np.asarray(source.targets).dtype.kind == "f" else "accuracy"
-    note = f"{kind}; ± is a 95 % interval over {seeds} seeds; test records chose nothing"
+    note = f"{kind}; ± is a 95 % interval over {seeds} seeds and over records; test records chose nothing"
     facts = {"data": source.name, "seeds": str(seeds), **{key: str(value) for key, value in settings.items()}}
     blocks = [Table("Starts and ways", columns, [[row[c] for c in columns] for row in rows], note=note)]
     report = folder / "report.html"
@@ -298,7 +307,7 @@ def _conclude(arms: list[Arm], folder: Path, source: Source, seeds: int, setting
 
 def _row(arm: Arm, done: list[Arm]) -> Json:
     told = arm in done
-    validation, test = (mean_interval(scores) if told else None for scores in (arm.validation, arm.test))
+    validation, test = (pooled_interval(scores) if told else None for scores in (arm.validation, arm.test))
     return {
         "start": arm.start.title,
         "way": arm.way,
