@@ -7,7 +7,7 @@ Nothing heavy is imported here; torch appears in annotations only. Axis letters,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Json = dict[str, Any]
-Task = Literal["single", "binary", "multi"]
-"""What labels mean: one class of k, one class of two, any number of k classes at once."""
+Task = Literal["single", "binary", "multi", "regress"]
+"""What labels mean: one class of k, one class of two, any number of k classes at once, k measured numbers."""
 
 Rows = "np.ndarray | list[np.ndarray]"
 """Stored records: one array `[n …]` where all have one shape, else a list of arrays."""
@@ -52,9 +52,10 @@ class Source(Protocol):
     splits: np.ndarray
     """[n] of str: "train", "val" or "test"; all "train" where the source has no splits."""
     targets: np.ndarray | None
-    """[n] int64 class index, -1 where unlabelled; or [n k] uint8 for several labels at once; None without labels."""
+    """[n] int64 class index, -1 where unlabelled; [n k] uint8 for several labels at once; [n] or [n k] float32 for
+    measured numbers, NaN where unlabelled; None without labels."""
     class_names: tuple[str, ...]
-    """[k] in the order of the indices; empty without labels."""
+    """[k] in the order of the indices, for measured numbers what each is called; empty without labels."""
     fingerprint: str
     """Hex digest that changes when any record may have changed (paths, sizes, times; or the bytes)."""
 
@@ -94,8 +95,9 @@ class View:
     Attributes:
         kind: "strong" (what contrastive learning wants), "weak" (what supervised training wants: the class
             survives for sure), "crop" (geometry only), or "plain" (no randomness: as in evaluation).
-        options: overrides of the modality's view settings for this view ({"blur": 1.0, "solarise": 0.2});
-            a modality ignores options that it has no setting for.
+        options: overrides of the modality's view settings for this view ({"blur": 1.0, "solarise": 0.2}), and
+            "side", the share of the training views' side that this one has, above 0 to 1 (0.43: 96 px of 224),
+            for backbones with `any_side`; a modality ignores options that it has no setting for.
     """
 
     kind: Literal["strong", "weak", "crop", "plain"] = "strong"
@@ -205,6 +207,8 @@ class Backbone(Protocol):
     """d, the width of the pooled features."""
     block_names: tuple[str, ...]
     """Stages from input to output, for probing and for freezing ("stem", "layer1", …)."""
+    any_side: bool
+    """True where images smaller than those it was built for may come in too (multi-crop). May be left out: False."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return pooled features `[n d]`."""
@@ -212,13 +216,41 @@ class Backbone(Protocol):
 
     def features(self, x: Tensor) -> Features: ...
 
-    def blocks(self, x: Tensor) -> dict[str, Tensor]:
-        """Return pooled features `[n d_b]` of every block, in the order of `block_names`; one forward pass."""
+    def blocks(self, x: Tensor, *, grid: int = 1) -> dict[str, Tensor]:
+        """Return pooled features `[n d_b]` of every block, in the order of `block_names`; one forward pass.
+
+        Maps are averaged wholly, or over a grid of at most this side, laid out as one row.
+        """
         ...
 
     def block_modules(self) -> dict[str, list[nn.Module]]:
         """Return the modules that make up every block, in order; together they hold all parameters."""
         ...
+
+
+class TokenBackbone(Backbone, Protocol):
+    """A backbone that may be given a part of an image's patches only; see `can_mask`."""
+
+    patch: int | None
+    """Side of the square patches, pixels; images are padded below and right to whole patches. None: it cannot."""
+    grid: tuple[int, int]
+    """Patches below and beside each other, for the shape that it was built for."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the patches of `x` `[n c h w]` as tokens `[n t d]`, row by row, their positions added."""
+        ...
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Return what the blocks and the final normalisation make of any of these tokens, `[n t' d]` for `[n t' d]`.
+
+        A class token takes part and is left out of the result.
+        """
+        ...
+
+
+def can_mask(backbone: object) -> bool:
+    """Return whether `backbone` is a `TokenBackbone`: whether it can leave patches out."""
+    return getattr(backbone, "patch", None) is not None
 
 
 # ------------------------------------------------------------------------------------------ objectives
@@ -234,10 +266,24 @@ class Facts:
     """optimiser steps planned"""
     batch_size: int
     """global batch, over all processes"""
+    shape: tuple[int, ...] = ()
+    """of one prepared record, as the backbone takes it"""
+    mean: tuple[float, ...] = ()
+    """[c] that prepared images were shifted by, of values from 0 to 1; with `std`, pixels can be had back"""
+    std: tuple[float, ...] = ()
+    """[c] that they were divided by"""
+    sample: Callable[[int], Tensor] | None = None
+    """prepared training records, at most so many, the same ones every time"""
+    teacher: nn.Module | None = None
+    """the trained backbone that `Needs.teacher` asks for: another network, not to be trained"""
     task: Task | None = None
     class_names: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
-    """[k] labelled training records a class"""
+    """[k] labelled training records a class; empty for measured numbers"""
+    target_mean: tuple[float, ...] = ()
+    """[k] of measured numbers, over the labelled training records"""
+    target_deviation: tuple[float, ...] = ()
+    """[k] likewise; above 0"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +293,17 @@ class Needs:
     modalities: tuple[str, ...] | None = None
     """Modalities it can learn from; None: every one that offers views."""
     features: Literal["pooled", "tokens", "map"] = "pooled"
+    masking: bool = False
+    """The backbone must be able to leave patches out: a `TokenBackbone`."""
+    channels: int | None = None
+    """Channels that images must have; None: any."""
+    teacher: bool = False
+    """A trained network to learn from (`Facts.teacher`), which the setting `objective.teacher` names."""
     labels: bool = False
+    tasks: tuple[Task, ...] | None = None
+    """Kinds of labels that it can learn from; None: all. Checked where `labels` is set."""
+    unlabelled: bool = False
+    """Learns from records without labels too: `Config.ratio` of them beside each labelled one in a batch."""
     smallest_batch: int = 1
 
 
@@ -260,7 +316,7 @@ class Batch:
     index: Tensor
     """[n] int64 positions in the store"""
     targets: Tensor | None
-    """[n] int64 (-1: unlabelled), [n k] float for several labels, or None"""
+    """[n] int64 (-1: unlabelled), [n k] float for several labels, [n] or [n k] float for numbers, or None"""
     seed: int
     """for what the objective itself draws: a pure function of (seed, step, rank)"""
 

@@ -9,6 +9,7 @@ from bodh import _catalog
 from bodh.testing import backbones as conformance
 
 MEMBERS = {
+    "resnet_cifar": ("resnet20",),
     "timm": ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "efficientnet_b0", "swin_tiny_patch4_window7_224"),
     "torchvision": ("resnet18", "mobilenet_v3_small", "squeezenet1_1", "swin_t"),
 }

@@ -12,19 +12,44 @@ import pytest
 from bodh import _catalog
 from bodh.evaluation.config import EvaluationConfig
 from bodh.evaluation.context import Context
-from bodh.evaluation.prove import ROOM
+from bodh.evaluation.prove import CLASSES, ROOM
 from bodh.evaluation.result import PRETRAINED, ProtocolResult
 from bodh.records.memory import MemoryStore
-from tests.unit.evaluation.fakes import digits, poor_scratch, trained
+from tests.unit.evaluation.fakes import digits, heights, measuring, poor_scratch, trained
 
 NAMES = _catalog.names(ROOM)
 
 
+CONFIG = EvaluationConfig(seeds=2, budgets=("1", "3"), neighbours=5)
+
+
 @pytest.fixture(scope="module")
-def context() -> Context:
-    return Context(
-        trained(), digits(), config=EvaluationConfig(seeds=2, budgets=("1", "3"), neighbours=5), scratch=poor_scratch
-    )
+def classes() -> Context:
+    return Context(trained(), digits(), config=CONFIG, scratch=poor_scratch)
+
+
+@pytest.fixture(scope="module")
+def numbers() -> Context:
+    config = EvaluationConfig(seeds=2, budgets=("30", "100"), bootstrap=50)
+
+    def nothing(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        return np.zeros((len(test), 2))
+
+    return Context(measuring(), heights(), config=config, scratch=nothing)
+
+
+def able(name: str) -> tuple[str, ...]:
+    module = _catalog.get(ROOM, name)
+    return getattr(module, "TASKS", CLASSES) if module.LABELS else (*CLASSES, "regress")
+
+
+KINDS = [
+    pytest.param(name, kind, id=f"{name}-{kind}")
+    for name in NAMES
+    for kind, task in (("classes", "single"), ("numbers", "regress"))
+    if task in able(name)
+]
+"""Every protocol with every kind of labels that it says it can be run on."""
 
 
 def test_there_are_the_protocols_of_the_design() -> None:
@@ -40,8 +65,11 @@ def test_a_protocol_says_what_it_needs_and_what_it_is(name: str) -> None:
     assert len(_catalog.summary(ROOM, name)) > 20
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_protocol_returns_plain_finite_data_and_leaves_the_model_alone(name: str, context: Context) -> None:
+@pytest.mark.parametrize(("name", "kind"), KINDS)
+def test_a_protocol_returns_plain_finite_data_and_leaves_the_model_alone(
+    name: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    context: Context = request.getfixturevalue(kind)
     weights = {key: value.clone() for key, value in context.model.network.state_dict().items()}
     result = _catalog.get(ROOM, name).run(context)
     assert isinstance(result, ProtocolResult)
@@ -59,8 +87,11 @@ def test_a_protocol_returns_plain_finite_data_and_leaves_the_model_alone(name: s
     assert not any(part.training for part in context.model.network.modules())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_contests_hold_the_same_draws_and_test_records_for_every_arm(name: str, context: Context) -> None:
+@pytest.mark.parametrize(("name", "kind"), KINDS)
+def test_contests_hold_the_same_draws_and_test_records_for_every_arm(
+    name: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    context: Context = request.getfixturevalue(kind)
     for contest in _catalog.get(ROOM, name).run(context).contests:
         assert {scores.shape for scores in contest.scores.values()} == {(2, len(context.positions["test"]))}
         assert 0 < contest.share <= 1

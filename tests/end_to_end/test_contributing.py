@@ -52,18 +52,30 @@ def installed(package, monkeypatch):
 def test_the_objective_passes_the_suite_of_all_objectives(installed) -> None:
     from bodh.testing.objectives import CHECKS, Subject
 
-    subject = Subject(_catalog.get("objectives", "simsiam"))
+    subject = Subject(_catalog.get("objectives", "dcl"))
     for check in CHECKS:
         check(subject)
+
+
+def test_the_loss_is_lightly_s(installed) -> None:
+    import torch
+
+    from bodh import _optional
+
+    _optional.torchvision()
+    lightly = pytest.importorskip("lightly.loss")
+    z = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours = _catalog.get("objectives", "dcl").decoupled(z, temperature=0.2)
+    torch.testing.assert_close(ours, lightly.DCLLoss(temperature=0.2)(*z.chunk(2)))
 
 
 def test_the_objective_trains_and_the_format_keeps_its_promise(installed, tmp_path) -> None:
     import bodh
 
-    assert "arXiv 2011.10566" in bodh.list("objectives", "simsiam").text
+    assert "arXiv 2110.06848" in bodh.list("objectives", "dcl").text
     small = {"modality.size": 8, "objective.outputs": 32}
-    model = bodh.pretrain("sklearn:digits", objective="simsiam", out=tmp_path / "run", epochs=1, **small)
-    assert tomllib.loads((tmp_path / "run" / "config.toml").read_text("utf-8"))["objective"] == "simsiam"
+    model = bodh.pretrain("sklearn:digits", objective="dcl", out=tmp_path / "run", epochs=1, **small)
+    assert tomllib.loads((tmp_path / "run" / "config.toml").read_text("utf-8"))["objective"] == "dcl"
     exported = bodh.export(model, format="npz", out=tmp_path / "weights.npz")
     assert all(parity.holds for parity in exported.parity)
     with np.load(tmp_path / "weights.npz", allow_pickle=False) as arrays:

@@ -21,11 +21,12 @@ FROZEN = {
     "--minutes --device --seed --resume --from --config",
     "finetune": "DATA KEY=VALUE --from --task --freeze --labels-per-class "
     "--out --epochs --minutes --device --seed --resume --config",
-    "evaluate": "MODEL DATA KEY=VALUE --protocol --baselines --seeds --out --device --config",
-    "compare": "DATA KEY=VALUE --objectives --minutes --out --backbone --device --seed",
+    "evaluate": "MODEL DATA KEY=VALUE --against --protocol --baselines --seeds --blocks --remember "
+    "--out --device --config",
+    "compare": "DATA KEY=VALUE --objectives --minutes --transfer --from --out --backbone --device --seed",
     "embed": "MODEL DATA KEY=VALUE --out --device --split",
     "search": "MODEL DATA QUERY KEY=VALUE --top --device",
-    "predict": "MODEL INPUTS --out --device",
+    "predict": "MODEL INPUTS --out --device --shots --method --explain",
     "export": "MODEL KEY=VALUE --format --out --capability --data --overwrite",
     "serve": "MODEL --host --port --data",
     "data": "DATA KEY=VALUE --check --forget",

@@ -8,20 +8,14 @@ torch's own loss modules. The network is the tiny one of `bodh.testing`, images 
 from __future__ import annotations
 
 import copy
-import io
 import math
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bodh import _optional
 from bodh.contracts import Batch, Facts, Progress
 from bodh.objectives import byol, classify, moco, simclr
 from bodh.testing.objectives import TinyBackbone
@@ -30,21 +24,6 @@ N = 24
 STEPS = 4
 RATE = 0.2
 FACTS = Facts(records=50_000, steps=STEPS, batch_size=N)
-
-
-@pytest.fixture(scope="module")
-def lightly() -> Any:
-    _optional.torchvision()
-    return pytest.importorskip("lightly")
-
-
-@pytest.fixture(scope="module")
-def images(shared: Path) -> tuple[Tensor, Tensor]:
-    """[n 3 32 32] float64 from -1 to 1, and their labels."""
-    table = pq.read_table(shared / "cifar10" / "test.parquet").slice(0, 2 * N)
-    pictures = [np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in table["image"].to_pylist()]
-    x = torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2).double() / 127.5 - 1
-    return x, torch.tensor(table["label"].to_numpy().copy())
 
 
 def _batches(x: Tensor, labels: Tensor | None = None) -> list[Batch]:
@@ -144,8 +123,8 @@ def test_byol_against_lightly(lightly: Any, images: tuple[Tensor, Tensor]) -> No
     _same(ours.backbone, backbone)
     _same(ours.projector, projector)
     _same(ours.predictor, predictor)
-    _same(ours.teacher_backbone, teacher)  # running statistics included: they come from the teacher's own passes
-    _same(ours.teacher_projector, teacher_projector)
+    _same(ours.teacher.backbone, teacher)  # running statistics included: they come from the teacher's own passes
+    _same(ours.teacher.projector, teacher_projector)
 
 
 def test_moco_v2_against_lightly(lightly: Any, images: tuple[Tensor, Tensor]) -> None:
@@ -175,7 +154,7 @@ def test_moco_v2_against_lightly(lightly: Any, images: tuple[Tensor, Tensor]) ->
     assert _train_ours(ours, batches) == pytest.approx(losses, rel=1e-9)
     _same(ours.backbone, backbone)
     _same(ours.projector, projector)
-    _same(ours.teacher_backbone, teacher)
+    _same(ours.teacher.backbone, teacher)
     torch.testing.assert_close(ours.queue, criterion.memory_bank.bank, rtol=1e-9, atol=1e-10)
     assert int(ours.pointer) == int(criterion.memory_bank.bank_ptr) == 2 * N
 
@@ -220,7 +199,7 @@ def test_moco_v3_against_a_plain_second(images: tuple[Tensor, Tensor]) -> None:
     _same(ours.backbone, backbone)
     _same(ours.projector.layers, projector)
     _same(ours.predictor.layers, predictor)
-    _same(ours.teacher_backbone, teacher[0])
+    _same(ours.teacher.backbone, teacher[0])
 
 
 @pytest.mark.parametrize("task", ["single", "binary", "multi"])
@@ -240,7 +219,7 @@ def test_classify_against_torch(images: tuple[Tensor, Tensor], task: Any) -> Non
         labels = F.one_hot(labels, 10) + F.one_hot((labels + 3) % 10, 10)
         criterion, settings = nn.BCEWithLogitsLoss(), {}
     batches = _batches(x, labels)
-    facts = Facts(2 * N, STEPS, N, task, names, counts)
+    facts = Facts(2 * N, STEPS, N, task=task, class_names=names, class_counts=counts)
     ours = classify.build(_backbone(), classify.Config(**settings), facts).double()
     head = copy.deepcopy(ours.head)
     backbone = _backbone()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bodh.api import _measured_report
 from bodh.contracts import Json, derive_seed
 
 if TYPE_CHECKING:
+    from bodh.api._versus import Versus
     from bodh.api.load import Model
     from bodh.evaluation.context import Context
     from bodh.evaluation.prove import Proof
@@ -23,44 +26,74 @@ IN_PERCENT = ("budget", "linear", "linear_blocks", "knn", "classes")
 QUERIES, NEIGHBOURS = 8, 6
 
 
-def write_report(path: Path, proof: Proof, model: Model) -> None:
+def write_report(
+    path: Path, proof: Proof, model: Model, versus: Versus | None = None, first: Sequence[Block] = ()
+) -> None:
     """Write `report.html`.
+
+    Args:
+        path: where.
+        proof: what was found.
+        model: what was evaluated.
+        versus: how a second model compares.
+        first: blocks to stand before all others.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    from bodh.api._explained import looked_at
     from bodh.report.blocks import Report
     from bodh.report.render import write
 
     context = proof.context
-    blocks: list[Block] = [lines(chart) for result in proof.results.values() for chart in result.charts]
+    blocks: list[Block] = [*first]
+    blocks += [lines(chart) for result in proof.results.values() for chart in result.charts]
     for result in proof.results.values():
         blocks += [table(key, grid) for key, grid in result.tables.items()]
+    for result in proof.results.values():
+        blocks += _measured_report.blocks(context, result.measured) if result.measured else []
     blocks += confusions(proof)
-    blocks += [block for block in (embedding_map(context), neighbours(context), errors(proof)) if block is not None]
+    blocks += [
+        block
+        for block in (embedding_map(context), neighbours(context), errors(proof), looked_at(proof))
+        if block is not None
+    ]
     blocks += training_curves(model)
     blocks += facts(proof, model)
     report = Report(
         title=f"evaluate · {context.store.name}",
         subtitle=f"{model.folder} · {model.manifest.networks['backbone'].name}",
-        headline=headline(proof),
+        headline=headline(proof) if versus is None else two(versus),
         blocks=blocks,
     )
     write(report, path)
 
 
 def headline(proof: Proof) -> Headline:
-    """Return the verdict as it stands on top; a classifier whose backbone saw labels shows its accuracy instead."""
+    """Return the verdict as it stands on top; a classifier compared with nothing shows its accuracy."""
     from bodh.report.blocks import Headline
 
     verdict = proof.verdict
-    if proof.context.labelled and proof.context.saw_labels and "task" in proof.results:
-        figures = proof.results["task"].figures["pretrained"]
-        name = "accuracy" if "accuracy" in figures else "f1_micro"
-        answer = f"{100 * figures[name]:.1f} % {'correct' if name == 'accuracy' else 'F1'}"
-        return Headline(answer, "neutral", f"On {figures['records']:,} test records. {verdict.sentence}", [])
+    if proof.context.saw_labels and "regress" in proof.results:
+        figures = proof.results["regress"].figures["pretrained"]
+        return _measured_report.headline(figures, proof.context.class_names, verdict.sentence)
+    judged = proof.results["task"].judged if "task" in proof.results else None
+    if judged is not None and (proof.context.saw_labels or not verdict.evidence):
+        name = "f1_micro" if judged.several else "accuracy"
+        answer = f"{100 * judged.figures[name]:.1f} % {'F1' if judged.several else 'correct'}"
+        ends = [f"{100 * end:.1f} %" for end in judged.intervals.get(name, ())]
+        within = f", 95 % interval {' to '.join(ends)}" if ends else ""
+        return Headline(answer, "neutral", f"On {len(judged.targets):,} test records{within}. {verdict.sentence}", [])
     tone: Any = {"yes": "good", "no": "bad"}.get(verdict.helped, "neutral")
     return Headline(verdict.helped.capitalize(), tone, verdict.sentence, [_told(entry) for entry in verdict.evidence])
+
+
+def two(versus: Versus) -> Headline:
+    """Return which of two models is better as it stands on top."""
+    from bodh.report.blocks import Headline
+
+    tone: Any = "neutral" if versus.told["better"] is None else "good"
+    return Headline(versus.told["answer"], tone, versus.told["sentence"], [])
 
 
 def _told(entry: Json) -> str:
@@ -149,7 +182,7 @@ def errors(proof: Proof) -> Block | None:
     if not found:
         return None
     pictures = [
-        Picture(_show(context, m.position), f"{m.predicted} {m.confidence:.0%} · is {m.true}", "bad") for m in found
+        Picture(show(context, m.position), f"{m.predicted} {m.confidence:.0%} · is {m.true}", "bad") for m in found
     ]
     rows = [pictures[start : start + 8] for start in range(0, len(pictures), 8)]
     return Gallery("Worst errors", rows, note=f"what {who} said most surely and wrongly; the true class after the dot")
@@ -158,7 +191,7 @@ def errors(proof: Proof) -> Block | None:
 def _probed(proof: Proof) -> np.ndarray | None:
     """Return the linear probe's probabilities on the test records, where it ran with one label a record."""
     context = proof.context
-    if "linear" not in proof.results or context.targets("test").ndim == 2:
+    if "linear" not in proof.results or context.measured or context.targets("test").ndim == 2:
         return None
     return context.probe("pretrained")
 
@@ -185,7 +218,7 @@ def embedding_map(context: Context) -> Block | None:
     place = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500).fit_transform(reduced)
     positions = context.positions["test"][chosen]
     group = [_name(context, position) for position in positions]
-    pictures = [_show(context, position, size=32) for position in positions]
+    pictures = [show(context, position, size=32) for position in positions]
     note = f"{count:,} test records, t-SNE of their features: near means alike; long distances mean little"
     return Scatter("Map of the embedding", place[:, 0].tolist(), place[:, 1].tolist(), group, pictures, note=note)
 
@@ -209,11 +242,11 @@ def neighbours(context: Context) -> Block | None:
     for query in queries:
         similar = keys @ unit(context.features("pretrained", "test")[query : query + 1])[0]
         own = _name(context, test[query])
-        row = [Picture(_show(context, test[query]), own or "query")]
+        row = [Picture(show(context, test[query]), own or "query")]
         for near in np.argsort(-similar, kind="stable")[:NEIGHBOURS]:
             name = _name(context, train[near])
             tone: Any = "neutral" if not own or not name else "good" if name == own else "bad"
-            row.append(Picture(_show(context, train[near]), f"{name} {similar[near]:.2f}".strip(), tone))
+            row.append(Picture(show(context, train[near]), f"{name} {similar[near]:.2f}".strip(), tone))
         rows.append(row)
     return Gallery(
         "Nearest neighbours", rows, note="first a test record, then the training records nearest to it (cosine)"
@@ -258,15 +291,19 @@ def _plain(value: Any) -> str:
 
 
 def _name(context: Context, position: int) -> str:
-    """Return the class of a record, its classes joined, or "" where it has none."""
+    """Return the class of a record, its classes joined, in which range its number lies, or "" where it has none."""
     targets = context.store.targets
     if targets is None or not context.class_names:
         return ""
     own = np.asarray(targets)[position]
+    if context.measured:
+        first = np.asarray(targets).reshape(len(targets), -1)[:, 0]  # of several numbers, one can be a colour
+        return _measured_report.range_of(first, float(first[position]))
     if own.ndim:
         return " + ".join(context.class_names[k] for k in np.flatnonzero(own))
     return context.class_names[int(own)] if own >= 0 else ""
 
 
-def _show(context: Context, position: int, size: int = 64) -> bytes:
+def show(context: Context, position: int, size: int = 64) -> bytes:
+    """Return a record of the store as a picture."""
     return context.model.modality.show(context.store.rows(np.array([position]))[0], size)

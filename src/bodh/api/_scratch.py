@@ -27,7 +27,7 @@ def fit_scratch(
     seed: int,
     views: int = 30_000,
 ) -> np.ndarray:
-    """Train the backbone of `model` from random weights on `positions`; return probabilities `[n_test k]`.
+    """Train the backbone of `model` from random weights on `positions`; return probabilities, or numbers, `[n_test k]`.
 
     The same loop, views and objective as `finetune --freeze none`, on the model's device.
 
@@ -41,7 +41,7 @@ def fit_scratch(
     """
     import torch
 
-    from bodh.api._training import Data, Job, resolve_job, run_training
+    from bodh.api._training import Data, Job, resolve_job, run_training, task_of
     from bodh.train.engine import Engine, resolve_precision
 
     started = time.monotonic()
@@ -60,9 +60,10 @@ def fit_scratch(
         "checkpoint_minutes": 1e9,
     }
     fresh = model.untrained(seed=seed)
-    sections = resolve_job(settings, "classify", model.modality.name, {})
+    objective = "regress" if task_of(store.targets, store.class_names) == "regress" else "classify"
+    sections = resolve_job(settings, objective, model.modality.name, {})
     job = Job(
-        verb="scratch", objective="classify", reasons=(), sections=sections,
+        verb="scratch", objective=objective, reasons=(), sections=sections,
         data=Data(store, model.modality, store, positions),  # type: ignore[arg-type]
         positions=positions, network=fresh.network["backbone"], device=str(model.device), out=None, resume=False,
         started=started, notes={},

@@ -6,7 +6,7 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
@@ -28,6 +28,12 @@ class DataConfig(Config):
     input: str | None = Field(None, description="column that holds the records")
     label: str | None = Field(None, description="column that holds the labels")
     modality: str | None = Field(None, description="kind of records, where it is not what bodh infers")
+    task: Literal["auto", "classify", "regress"] = Field(
+        "auto", description="what labels are: classes, or measured numbers (regress; also whole ones); auto: floats are"
+    )
+    unlabelled: str | None = Field(
+        None, description="more records of the same kind, without labels, for a method that learns from them"
+    )
     cache: Path | None = Field(None, description="folder of decoded records; None: the cache folder of this user")
     budget_gb: float | None = Field(None, gt=0, description="disk for decoded records; None: half of what is free")
     workers: int | None = Field(None, ge=0, description="processes that decode; None: one a core")
@@ -68,15 +74,21 @@ def choose(source: Source, *, objective: str, backbone: str, device: torch.devic
             f"{source.modality} records; choose another with --objective"
         )
     if backbone == "auto":
-        backbone = default_backbone(source.modality, device.type)
-        reasons.append(f"backbone {backbone}: the default for {source.modality} records on {device.type}")
+        backbone = default_backbone(source.modality, device.type, needs)
+        why = f"the default for {source.modality} records on {device.type}"
+        reasons.append(f"backbone {backbone}: {f'{objective} leaves patches out' if needs.masking else why}")
     return Choice(objective, backbone, tuple(reasons))
 
 
-def default_backbone(modality: str, device: str) -> str:
-    """Return the network to start with: the fast one on a CPU (benchmarks/choose_backbone.py), ResNet-18 on a GPU."""
+def default_backbone(modality: str, device: str, needs: Needs | None = None) -> str:
+    """Return the network to start with: the fast one on a CPU (benchmarks/choose_backbone.py), ResNet-18 on a GPU.
+
+    An objective that leaves patches out needs a transformer.
+    """
     if modality != "image":
         return "mlp"
+    if needs is not None and needs.masking:
+        return "vit"
     return "resnet18" if device == "cuda" else "small"
 
 

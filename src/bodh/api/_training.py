@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bodh import _catalog
-from bodh.api import _run
+from bodh.api import _objective, _run
 from bodh.api._settings import DataConfig, check_batch, check_divisible
 from bodh.config.base import Config
-from bodh.contracts import Facts, Json, Modality, Objective, RecordStore, Source, Task
-from bodh.errors import DataError
+from bodh.contracts import Facts, Json, Modality, Needs, Objective, RecordStore, Source, Task
+from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +41,8 @@ class Data:
     store: RecordStore
     train: np.ndarray
     """[n] positions"""
+    val: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """[m] positions of the source's own validation part; often none"""
 
     @property
     def task(self) -> Task | None:
@@ -52,7 +54,7 @@ def open_data(data: Any, config: DataConfig) -> Source:
     """Return the source that DATA names, read as `config` says."""
     from bodh.records.open import open_source
 
-    return open_source(data, input=config.input, label=config.label, modality=config.modality)
+    return open_source(data, input=config.input, label=config.label, modality=config.modality, task=config.task)
 
 
 def prepare_data(
@@ -73,34 +75,95 @@ def prepare_data(
     budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
     store = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
     if store.targets is None and not (np.asarray(store.splits) != "train").any():
-        train = np.arange(len(store))
-    else:
-        train = train_val_test(store, SPLIT_SEED)["train"]
-    return Data(source, modality, store, train)
+        return Data(source, modality, store, np.arange(len(store)))
+    parts = train_val_test(store, SPLIT_SEED)
+    return Data(source, modality, store, parts["train"], parts["val"])
 
 
 def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | None:
-    """Return what `targets` mean: several labels a record, one of two classes, one of k, or None."""
+    """Return what `targets` mean: numbers, several labels a record, one of two classes, one of k, or None."""
     if targets is None:
         return None
+    if targets.dtype.kind == "f":
+        return "regress"
     if targets.ndim == 2:
         return "multi"
     return "binary" if len(class_names) == 2 else "single"
 
 
+LABELS = {
+    "single": "one class a record", "binary": "one class of two", "multi": "several labels a record",
+    "regress": "measured numbers",
+}  # fmt: skip
+"""What each kind of labels is called in messages."""
+
+
+def check_labels(objective: str, needs: Needs, source: Source) -> None:
+    """Refuse data whose labels the objective cannot learn from, before anything is decoded.
+
+    Raises:
+        DataError: no labels where some are needed, or labels of another kind.
+    """
+    if not needs.labels:
+        return
+    task = task_of(source.targets, source.class_names)
+    if task is None:
+        raise DataError(
+            f"objective {objective!r} learns from labels, and {source.name} has none; put every class into a folder "
+            "of its own, name the column with data.label=NAME, or type --objective simclr to learn without"
+        )
+    if needs.tasks is not None and task not in needs.tasks:
+        raise DataError(
+            f"objective {objective!r} learns from {' or '.join(LABELS[kind] for kind in needs.tasks)}, and "
+            f"{source.name} has {LABELS[task]}; choose another with --objective"
+        )
+    if task == "single" and len(source.class_names) < 2:
+        raise DataError(
+            f"objective {objective!r} learns from labels, and {source.name} has one class only "
+            f"({', '.join(source.class_names) or 'none'}); at least two are needed, or type --objective simclr"
+        )
+
+
+def learnable(needs: Needs, data: Data) -> np.ndarray:
+    """Return the positions that an objective of `needs` can learn from: labelled ones, where it needs labels."""
+    if not needs.labels or needs.unlabelled or data.store.targets is None:
+        return data.train
+    from bodh.records.splits import labelled
+
+    found: np.ndarray = data.train[labelled(data.store.targets[data.train])]
+    if len(found) < len(data.train):
+        logger.info("%d of %d training records have a label; the others are left out", len(found), len(data.train))
+    return found
+
+
 def facts_of(store: RecordStore, positions: np.ndarray, *, steps: int, batch: int) -> Facts:
     """Return what an objective may know, for training on `positions` of `store`."""
     counts: tuple[int, ...] = ()
+    middle: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
     if store.targets is not None:
         chosen = store.targets[positions]
-        if chosen.ndim == 2:
+        if chosen.dtype.kind == "f":
+            mean, deviation = mean_and_deviation(chosen)
+            middle, spread = tuple(mean.tolist()), tuple(deviation.tolist())
+        elif chosen.ndim == 2:
             counts = tuple(int(count) for count in chosen.sum(axis=0))
         else:
             counts = tuple(int(count) for count in np.bincount(chosen[chosen >= 0], minlength=len(store.class_names)))
     return Facts(
         records=len(positions), steps=steps, batch_size=batch,
         task=task_of(store.targets, store.class_names), class_names=tuple(store.class_names), class_counts=counts,
+        target_mean=middle, target_deviation=spread,
     )  # fmt: skip
+
+
+def mean_and_deviation(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation [k] of measured `numbers` [n] or [n k] without not-a-numbers; no deviation is 0."""
+    columns = numbers.reshape(len(numbers), -1).astype(np.float64).T
+    known = [column[~np.isnan(column)] for column in columns]
+    mean = np.array([column.mean() if len(column) else 0.0 for column in known])
+    deviation = np.array([column.std() if len(column) else 0.0 for column in known])
+    return mean, np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
 
 
 def planned_steps(config: TrainConfig, records: int) -> int:
@@ -135,6 +198,19 @@ class Job:
     """what provenance should tell beside the settings"""
     vary: Modality | None = None
     """makes the training's views, where the data's own modality should not"""
+    teacher: nn.Module | None = None
+    """a trained backbone that the objective learns from"""
+    validate: np.ndarray | None = None
+    """[m] labelled records to look at every epoch; None: none"""
+    held: tuple[str, ...] = ()
+    """stages of the backbone that never train"""
+    prepare: Callable[[nn.Module], None] | None = None
+    """changes the objective before the first step of a run; not again when it is resumed"""
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether the objective learns from unlabelled records beside labelled ones."""
+        return bool(_catalog.get("objectives", self.objective).NEEDS.unlabelled)
 
     @property
     def config(self) -> TrainConfig:
@@ -208,8 +284,9 @@ def execute(job: Job) -> Path:
                 "seed": job.config.seed, "steps": outcome.steps, "epochs": outcome.epochs, "seconds": outcome.seconds,
                 "settings": job.config.model_dump(mode="json"), "choice": outcome.choice, "notes": job.notes,
             }  # fmt: skip
-            metrics = {**outcome.scores, "skipped_steps": outcome.skipped}
-            save_result(run, job.data, cast("Objective", trained).keep(), provenance=provenance, metrics=metrics)
+            kept = cast("Objective", trained).keep()
+            metrics = {**outcome.scores, "skipped_steps": outcome.skipped, **calibrated(job, kept)}
+            save_result(run, job.data, kept, provenance=provenance, metrics=metrics)
             write_report(run, job)
         engine.wait()
     return run
@@ -236,16 +313,22 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     from bodh.train.loop import Training, train
     from bodh.train.monitor import Monitor
     from bodh.train.optimise import Plan
+    from bodh.train.validate import Validation
 
     config, data = job.config, job.data
     steps = planned_steps(config, len(job.positions))
     facts = facts_of(data.store, job.positions, steps=steps, batch=config.batch)
+    facts = _objective.tell(facts, data.store, job.positions, data.modality, job.teacher)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("heads", config.seed))
         task = _catalog.get("objectives", job.objective).build(job.network, job.sections["objective"], facts)
+    if job.prepare is not None and engine.leads and not any((run / "checkpoints").glob("step-*")):
+        job.prepare(task)  # other processes get the weights of this one
     feed = Feed(
         data.store, job.positions, job.vary or data.modality, task.views(), batch=config.batch,
         accumulate=config.accumulate, seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
+        groups=class_groups(data.store.targets, job.positions) if config.balance else (),
+        ratio=cast("Any", job.sections["objective"]).ratio if job.unlabelled else 0,
     )  # fmt: skip
     monitor = None
     if config.monitor_records:
@@ -255,9 +338,30 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
         )  # fmt: skip
     spent = time.monotonic() - job.started
     plan = Plan(steps) if config.minutes is None else Plan(steps, seconds=60 * config.minutes, spent=spent)
-    training = Training(task, feed, config, engine, plan)
-    outcome = train(training, run=run, monitor=monitor, title=f"{job.verb} {job.objective}")
-    return task, outcome
+    training = Training(task, feed, config, engine, plan, job.held)
+    validation = None
+    if job.validate is not None and len(job.validate):
+        validation = Validation(data.store, job.validate, data.modality, device=engine.device)
+    title = f"{job.verb} {job.objective}"
+    return task, train(training, run=run, monitor=monitor, title=title, validation=validation)
+
+
+def class_groups(targets: np.ndarray | None, positions: np.ndarray) -> list[np.ndarray]:
+    """Return, for every class that occurs, the places in `positions` of its records.
+
+    Of several labels at once, records without any are a class of their own.
+
+    Raises:
+        ConfigError: there are no classes.
+    """
+    if targets is None or targets.dtype.kind == "f":
+        raise ConfigError("balance: these labels are no classes, so none can be drawn equally often; leave balance out")
+    chosen = np.asarray(targets)[positions]
+    if chosen.ndim == 2:
+        member = np.column_stack([chosen > 0, ~(chosen > 0).any(axis=1)])
+    else:
+        member = chosen[:, None] == np.unique(chosen)
+    return [np.flatnonzero(column) for column in member.T if column.any()]
 
 
 def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Json, metrics: Json) -> None:
@@ -284,6 +388,16 @@ def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Js
             writer = csv.writer(file)
             writer.writerow(["id", "reason"])
             writer.writerows(skipped)
+
+
+def calibrated(job: Job, network: nn.ModuleDict) -> Json:
+    """Set the temperature of a classifier's probabilities on its validation part; return what is to be told of it."""
+    from bodh.api._transfer import calibrate
+
+    wanted = job.config.calibrate is not False and "head" in network and job.data.task not in {None, "regress"}
+    if not wanted or job.validate is None or not len(job.validate):
+        return {}
+    return calibrate(job.data, network, job.validate)
 
 
 def tell(reasons: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def write_report(run: Path, job: Job) -> None:
         title=f"{job.verb} · {job.data.source.name}",
         subtitle=f"{job.objective} · {spec.name}",
         headline=headline(records, job.verb),
-        blocks=[*curves(records), Facts("What was trained", what), Facts("Settings", settings)],
+        blocks=[*curves(records), *sweep(run), Facts("What was trained", what), Facts("Settings", settings)],
     )
     write(report, run / "report.html")
 
@@ -81,15 +82,15 @@ def headline(records: list[Json], verb: str) -> Headline:
 
 
 def curves(records: list[Json]) -> list[Block]:
-    """Return the charts of a log: loss, label-free scores, pace and where the time went."""
+    """Return the charts of a log: loss and figures in training and validation, label-free scores, where time went."""
     from bodh.report.blocks import Lines, Series
 
     steps = [record for record in records if record["kind"] == "step" and record["loss"] is not None]
     looks = [record for record in records if record["kind"] == "monitor"]
-    blocks: list[Block] = []
+    checks = [record for record in records if record["kind"] == "validation"]
+    blocks: list[Block] = learning(steps, checks)
     if len(steps) > 1:
         at = [record["step"] for record in steps]
-        blocks.append(Lines("Loss", "step", "loss", [Series("loss", at, [record["loss"] for record in steps])]))
         shares = [
             Series(phase, at, [record[f"share_{phase}"] for record in steps])
             for phase in ("network", "views", "data", "other")
@@ -98,6 +99,46 @@ def curves(records: list[Json]) -> list[Block]:
     if len(looks) > 1:
         blocks.extend(_score_chart(looks, name, title) for name, title in SCORES.items())
     return blocks
+
+
+def learning(steps: list[Json], checks: list[Json]) -> list[Block]:
+    """Return one chart of the loss, and one of every figure that validation has, both parts in each.
+
+    Args:
+        steps: records of kind "step": loss and figures of single batches.
+        checks: records of kind "validation": the same names, over all validation records.
+    """
+    from bodh.report.blocks import Lines, Series
+
+    known = [name for check in checks for name in check if name not in {"kind", "step", "epoch", "seconds"}]
+    names = dict.fromkeys(["loss", *(["accuracy"] if any("accuracy" in step for step in steps) else []), *known])
+    blocks: list[Block] = []
+    for name in names:
+        series = []
+        for part, records in (("training", steps), ("validation", checks)):
+            told = [(one["step"], one[name]) for one in records if isinstance(one.get(name), int | float)]
+            if told:
+                series.append(Series(part, [step for step, _ in told], [value for _, value in told]))
+        if any(len(one.x) > 1 for one in series):
+            title = name.replace("_", " ")
+            note = (
+                "training: single batches, as varied; validation: all its records, unvaried" if len(series) > 1 else ""
+            )
+            blocks.append(Lines(title[:1].upper() + title[1:], "step", title, series, note=note))
+    return blocks
+
+
+def sweep(run: Path) -> list[Block]:
+    """Return the chart of the learning-rate finder, where it ran."""
+    from bodh.report.blocks import Lines, Series
+    from bodh.train.find import FILE
+
+    if not (run / FILE).is_file():
+        return []
+    curve = json.loads((run / FILE).read_text(encoding="utf-8"))
+    note = f"Chosen: {curve['chosen']:.2g} for a batch of {curve['batch']}, the middle of the loss's way down."
+    series = [Series("smoothed loss", curve["rates"], curve["losses"])]
+    return [Lines("Learning-rate finder", "learning rate", "loss", series, log_x=True, note=note)]
 
 
 def _score_chart(looks: list[Json], name: str, title: str) -> Lines:

@@ -1,4 +1,4 @@
-"""`compare`: several objectives, the same budget each, one table."""
+"""`compare`: several objectives, or several ways to transfer, the same budget each, one table."""
 
 from __future__ import annotations
 
@@ -31,45 +31,58 @@ class Comparison:
         sentence: what the table says, in words.
         best: the objective that is ahead on labels; None without labels, or where none is ahead of the others.
         report: the page.
+        line: what to type for the way that is recommended (`transfer`); else "".
     """
 
     table: list[Json]
     sentence: str
     best: str | None
     report: Path
+    line: str = ""
 
     def to_json(self) -> Json:
         """Return everything as JSON values."""
-        return {"sentence": self.sentence, "best": self.best, "table": self.table, "report": str(self.report)}
+        told: Json = {"sentence": self.sentence, "best": self.best, "table": self.table, "report": str(self.report)}
+        return told | ({"line": self.line} if self.line else {})
 
 
 def compare(
     data: Any,
     *,
-    objectives: str | Sequence[str],
-    minutes: float,
+    objectives: str | Sequence[str] = "",
+    minutes: float | None = None,
+    transfer: bool = False,
+    start: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     backbone: str = "auto",
     device: str = "auto",
     seed: int = 0,
     **settings: Any,
 ) -> Comparison:
-    """Pretrain with several objectives, the same minutes each, and put them into one table.
+    """Compare objectives of pretraining, or ways to transfer to labels, and put them into one table.
 
-    With labels in the data, each is measured by nearest neighbours, linear probe and two label budgets on test
-    records, beside an untrained network and the raw input; without labels, by label-free scores, which do not rank
-    objectives. An objective that fails gets its row with the reason; the others go on.
+    Objectives get the same minutes each. With labels in the data, each is measured by nearest neighbours, linear probe
+    and two label budgets on test records, beside an untrained network and the raw input; without labels, by label-free
+    scores, which do not rank objectives. An objective that fails gets its row with the reason; the others go on.
+
+    With `transfer`: feature extraction or fine-tuning, and from which start? An untrained network and every start are
+    fine-tuned frozen, in the last stage and wholly, on the data's own labels. On held-out validation records, with
+    intervals over seeds, the cheapest way that is not clearly behind the best is recommended; test figures of all
+    are shown and choose nothing.
 
     Args:
         data: folder, file, named data set or array, labelled or not.
         objectives: names, as in simclr,byol,moco.
-        minutes: wall-clock budget of every pretraining; measuring comes on top.
+        minutes: wall-clock budget of every training; measuring comes on top.
+        transfer: compare starts and ways of fine-tuning instead of objectives.
+        start: models, or backbones with published weights, to transfer from: runs/a,resnet18,weights=FILE.
         out: folder; one run for every objective and the report; by default runs/NAME-compare.
         backbone: the network, the same for all.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: root of all randomness, the same for all.
-        **settings: settings of every pretraining, as in `key=value` on the command line: batch, modality.size,
-            modality.views.flip, data.label …; a setting that one objective does not know makes it fail, and is said.
+        **settings: settings of every training, as in `key=value` on the command line: batch, modality.size,
+            modality.views.flip, data.label …; of every fine-tuning: epochs, labels_per_class, and seeds=3. A setting
+            that one of them does not know makes it fail, and is said.
 
     Returns:
         the table, what it says, and the report.
@@ -81,10 +94,19 @@ def compare(
 
     Example:
         bodh compare photos/ --objectives simclr,byol --minutes 5
+        bodh compare labelled/ --transfer --from runs/photos --minutes 1
     """
     from bodh.api.load import load
     from bodh.api.pretrain import pretrain
 
+    if transfer or start is not None:
+        _check_transfer(objectives, minutes, transfer=transfer)
+        from bodh.api._compare_transfer import compare_transfer
+
+        return compare_transfer(
+            data, start=start, minutes=minutes, folder=_folder(out, data, "transfer"), backbone=backbone, device=device,
+            seed=seed, settings=settings,
+        )  # fmt: skip
     names = _names(objectives, minutes)
     folder = _folder(out, data)
     rows: list[Json] = []
@@ -115,12 +137,22 @@ def compare(
     if len(failures) == len(names):
         raise failures[0]
     best, sentence = _conclude(rows, len(failures))
-    settled = {"minutes each": f"{minutes:g}", "backbone": backbone, "seed": str(seed)}
+    settled = {"minutes each": str(minutes), "backbone": backbone, "seed": str(seed)}
     report = _report(folder, [*rows, *floors], sentence, settled | {key: str(value) for key, value in settings.items()})
     return Comparison([*rows, *floors], sentence, best, report)
 
 
-def _names(objectives: str | Sequence[str], minutes: float) -> list[str]:
+def _check_transfer(objectives: str | Sequence[str], minutes: float | None, *, transfer: bool) -> None:
+    """Raise ConfigError where what was given belongs to the other comparison, or there is no time."""
+    if not transfer:
+        raise ConfigError("start: objectives are compared from random weights; to compare starts type --transfer")
+    if objectives:
+        raise ConfigError("objectives: --transfer compares ways of fine-tuning; leave --objectives or --transfer out")
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"minutes: {minutes!r} is no budget; type --minutes 5")
+
+
+def _names(objectives: str | Sequence[str], minutes: float | None) -> list[str]:
     """Return the objectives' names, checked.
 
     Raises:
@@ -133,7 +165,7 @@ def _names(objectives: str | Sequence[str], minutes: float) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in given if name.strip()))
     if not names:
         raise ConfigError("objectives: none was given; type --objectives simclr,byol")
-    if not minutes > 0:
+    if minutes is None or not minutes > 0:
         raise ConfigError(f"minutes: {minutes!r} is no budget; type --minutes 5")
     for name in names:
         if name not in _catalog.names("objectives"):
@@ -145,11 +177,11 @@ def _names(objectives: str | Sequence[str], minutes: float) -> list[str]:
     return names
 
 
-def _folder(out: str | Path | None, data: Any) -> Path:
+def _folder(out: str | Path | None, data: Any, kind: str = "compare") -> Path:
     from bodh.api._run import open_run
 
     stem = Path(str(data)).name if isinstance(data, str | os.PathLike) else "array"
-    return open_run(out, name=f"{stem.replace(':', '-')}-compare", resume=False)
+    return open_run(out, name=f"{stem.replace(':', '-')}-{kind}", resume=False)
 
 
 def _measure(model: Any, data: Any, settings: Json, *, device: str, seed: int, floors: bool) -> Proof:

@@ -46,7 +46,7 @@ def data(data: Any, *, check: bool = True, forget: bool = False, **settings: Any
     from bodh.records.store import open_store
 
     config, rest = _data_config(settings)
-    source = open_source(data, input=config.input, label=config.label, modality=config.modality)
+    source = open_source(data, input=config.input, label=config.label, modality=config.modality, task=config.task)
     if forget:
         report = describe(source)
         report.freed = forget_stores(source, config.cache)

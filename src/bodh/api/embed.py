@@ -172,10 +172,13 @@ def stream(model: Model, store: RecordStore, index: np.ndarray, device: str = "a
 
 
 def label_of(store: RecordStore, position: int) -> str | list[str] | None:
-    """Return the class name of a record, the names of all its classes, or None where it has none."""
+    """Return the class name of a record, the names of all its classes, its numbers, or None where it has none."""
     if store.targets is None:
         return None
     target = store.targets[position]
+    if target.dtype.kind == "f":
+        numbers = [f"{number:g}" for number in np.atleast_1d(target)]
+        return None if np.isnan(target).all() else numbers if np.ndim(target) else numbers[0]
     if np.ndim(target):
         return [store.class_names[int(k)] for k in np.flatnonzero(target)]
     return store.class_names[int(target)] if target >= 0 else None

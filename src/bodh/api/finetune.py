@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,16 +13,22 @@ import numpy as np
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
 
+    from bodh.api._published import Asked
     from bodh.api._settings import DataConfig
     from bodh.api._training import Data, Job
     from bodh.api.load import Model
     from bodh.model.loaded import LoadedModel
+    from bodh.train.config import TrainConfig
 
 logger = logging.getLogger("bodh")
 
-FREEZES = ("auto", "backbone", "none")
+TRAINING = (
+    "epochs", "minutes", "patience", "gradual", "layer_decay", "frozen_norms", "linear_first", "balance",
+)  # fmt: skip
+"""Settings that mean nothing where only a head is fitted; with one of them, "auto" trains."""
+TASKS = ("auto", "classify", "regress")
 
 
 def finetune(
@@ -29,7 +36,7 @@ def finetune(
     *,
     start: Any,
     task: str = "auto",
-    freeze: str = "auto",
+    freeze: str | int = "auto",
     labels_per_class: int | None = None,
     out: str | Path | None = None,
     epochs: float | None = None,
@@ -42,25 +49,36 @@ def finetune(
 ) -> Model:
     """Adapt a model to labels and return the classifier.
 
-    With a frozen backbone its features are computed once and a linear head is fitted on them (seconds); with
-    nothing frozen the whole network is trained with the `classify` objective.
+    With a frozen backbone its features are computed once, kept beside the decoded records for the next time, and a
+    linear head is fitted on them (seconds). Else the head is fitted so first, and then head and stages are trained
+    together: linear_first=false leaves the first part out. Where the data has a validation part, loss and accuracy
+    are measured on it every epoch, and the probabilities' temperature is set on it.
 
     Args:
         data: labelled folder, file, named data set or array.
-        start: model or run folder to start from, or the name of a backbone to train from scratch.
-        task: auto, or classify: one class of two or more, or several labels at once, as the labels are.
-        freeze: backbone (linear head on frozen features), none (train everything), or auto: backbone for a
-            model, none for a bare backbone.
-        labels_per_class: use only this many labels of every class, drawn by the seed.
+        start: model or run folder to start from, or the name of a backbone: to train from scratch, or to start from
+            published weights (weights=FILE, or weights=imagenet to fetch them; head=published trains their classifier
+            on, whose classes are then those of the data, in the data's order).
+        task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
+            measured numbers, also where they are whole.
+        freeze: backbone (linear head on frozen features), N (train the last N stages and the head; `bodh list
+            backbones NAME` shows the stages), none (train everything), or auto: none for a bare backbone, and for a
+            model with more than 100 labels a class, or where epochs, minutes or other settings of a training are
+            given; else backbone. all: published weights with their own classifier, nothing trained.
+        labels_per_class: use only this many labels of every class, drawn by the seed; of measured numbers, which
+            have no classes, this many in all.
         out: run folder; by default runs/NAME-finetune.
-        epochs: passes over the labelled data (nothing frozen).
-        minutes: wall-clock budget instead of epochs (nothing frozen).
+        epochs: passes over the labelled data, where anything but a head is trained.
+        minutes: wall-clock budget instead of epochs.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: root of all randomness; the same seed gives the same model.
         resume: continue the run in `out` where it was stopped, bit for bit.
         config: TOML file with any of these and all settings.
         **settings: any other setting by its dotted name, as in `key=value` on the command line:
-            batch, learning_rate, objective.label_smoothing, modality.size, data.label …
+            batch, learning_rate (a number, or find), layer_decay, gradual, frozen_norms, balance, patience,
+            calibrate, objective.mixup, objective.cutmix, objective.label_smoothing, objective.view=randaugment,
+            objective.class_weights, modality.size, data.label …; method=fixmatch learns from
+            unlabelled records too: those beside --labels-per-class, and data.unlabelled=PATH.
 
     Returns:
         The classifier; `.run` is its run folder.
@@ -72,10 +90,13 @@ def finetune(
     Example:
         bodh finetune labelled/ --from runs/photos
         bodh finetune labelled/ --from runs/photos --labels-per-class 10
-        bodh finetune labelled/ --from runs/photos --freeze none --epochs 20
+        bodh finetune labelled/ --from runs/photos --freeze none --epochs 20 patience=3 layer_decay=0.7
+        bodh finetune labelled/ --from runs/photos --freeze 2 learning_rate=find objective.mixup=0.2
+        bodh finetune labelled/ --from resnet18 weights=resnet18.safetensors --freeze 1
+        bodh finetune labelled/ --from resnet20 weights=resnet20.th --freeze all
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
     """
-    from bodh.api import _run, _settings, _training
+    from bodh.api import _published, _run, _semi, _settings, _training, _transfer
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.train.engine import resolve_device
@@ -86,25 +107,38 @@ def finetune(
         "minutes": minutes, "device": device, "seed": seed,
     }  # fmt: skip
     given, settings = overlay(config, finetune, arguments, settings)
+    settings, method = _semi.split_method(settings)
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
+    settings, ask = _published.asked(start, settings, whole=given["freeze"] == "all")
     begin = _starting_model(start)
-    frozen = _frozen(given["freeze"], begin)
-    if given["task"] not in {"auto", "classify"}:
-        raise ConfigError(f"task: {given['task']!r} is not one of: auto, classify")
+    if begin is not None and given["freeze"] != "auto":
+        _transfer.held_stages(given["freeze"], begin.block_names, trained=True)  # mistakes are told early
+    settings = _with_task(settings, given["task"])
     source = _training.open_data(data, _training.early_data_config(settings))
-    first = _training.resolve_job(settings, "classify", source.modality, {})
+    objective = _semi.objective_for(method, _training.task_of(source.targets, source.class_names))
+    first = _training.resolve_job(_published.channels(ask, settings), objective, source.modality, {})
     modality = None if begin is None else begin.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     positions = _labelled(ready, given["labels_per_class"], given["seed"])
-    length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings, device=where.type)
+    if ask is not None:
+        begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
     network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
+    names = cast("tuple[str, ...]", network.block_names)
+    few = method == "auto" and _transfer.few(len(positions), len(ready.store.class_names))
+    held = _held(given["freeze"], names, settings, trained=begin is not None, few=few)
+    frozen = begin is not None and held == names
+    positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]))
+    if _semi.wants_unlabelled(objective, frozen=frozen):
+        ready, positions = _semi.with_unlabelled(ready, positions, validate, cast("DataConfig", first["data"]))
+    length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings, device=where.type)
+    sections = _training.resolve_job(settings, objective, source.modality, length)
     job = _training.Job(
         verb="finetune",
-        objective="classify",
+        objective=objective,
         reasons=tuple(f"{key} {value:g}: suits {len(positions):,} labelled records" for key, value in length.items()),
-        sections=_training.resolve_job(settings, "classify", source.modality, length),
+        sections=sections,
         data=ready,
         positions=positions,
         network=network,
@@ -114,13 +148,38 @@ def finetune(
         started=started,
         notes={
             "start": start if begin is None else begin.manifest.files["model.safetensors"].sha256,
-            "freeze": "backbone" if frozen else "none",
+            "freeze": list(held),
             "labels_per_class": given["labels_per_class"],
+            **_published.notes(begin),
         },
+        validate=validate,
+        held=held,
     )
-    if begin is not None and frozen:
-        return load(_fit_head(job, getattr(start, "folder", start)))
-    return load(_training.execute(job))
+    if begin is not None and given["freeze"] == "all":
+        return load(_published.keep_as_it_is(job, begin))
+    return load(_carry_out(job, begin, ask, where))
+
+
+def _with_task(settings: dict[str, Any], task: str) -> dict[str, Any]:
+    """Return `settings` with what the labels are to mean, where that was said."""
+    if task not in TASKS:
+        raise ConfigError(f"task: {task!r} is not one of: {', '.join(TASKS)}")
+    return settings if task == "auto" else settings | {"data.task": task}
+
+
+def _carry_out(job: Job, begin: LoadedModel | None, ask: Asked | None, where: torch.device) -> Path:
+    """Fit a head where all stages are held, else train; return the run folder."""
+    from bodh.api import _published, _training, _transfer
+
+    names = cast("tuple[str, ...]", job.network.block_names)
+    if begin is not None and job.held == names:
+        _published.refuse_refit(ask)
+        return _fit_head(job, replace(begin, network=begin.network.to(where), device=where))
+    logger.info("%s", _transfer.describe(job.held, names))
+    first_head = _published.first_head(ask, begin)
+    if first_head is None and job.config.linear_first is not False:
+        first_head = _transfer.head_first(begin, job, where)
+    return _training.execute(replace(job, prepare=first_head))
 
 
 def _starting_model(start: Any) -> LoadedModel | None:
@@ -132,14 +191,32 @@ def _starting_model(start: Any) -> LoadedModel | None:
     return load_model(getattr(start, "folder", start))
 
 
-def _frozen(freeze: str, begin: LoadedModel | None) -> bool:
-    if freeze not in FREEZES:
-        raise ConfigError(f"freeze: {freeze!r} is not one of: {', '.join(FREEZES)}")
-    if freeze == "backbone" and begin is None:
+def _held(
+    freeze: str | int,
+    names: tuple[str, ...],
+    settings: dict[str, Any],
+    *,
+    trained: bool,
+    few: bool,
+) -> tuple[str, ...]:
+    """Return the stages that stay frozen; "auto" leaves a trained backbone as it is where labels are few.
+
+    Raises:
+        ConfigError: no such choice, or settings of a training beside a backbone that is not trained.
+    """
+    from bodh.api import _transfer
+
+    freeze = "backbone" if freeze == "all" else freeze  # the head of published weights is kept too
+    trains = sorted(key for key in settings if key in TRAINING)
+    if freeze == "auto":
+        return names if trained and few and not trains else ()
+    held = _transfer.held_stages(freeze, names, trained=trained)
+    if held == names and set(trains) & {*TRAINING[2:]}:
         raise ConfigError(
-            "freeze: 'backbone' with a bare backbone would fit a head on random features; type --freeze none"
+            f"freeze: 'backbone' trains nothing but a head, in one go, so {', '.join(trains)} would change nothing; "
+            "leave that out, or type --freeze none"
         )
-    return begin is not None and freeze != "none"
+    return held
 
 
 def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
@@ -148,7 +225,8 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
     Raises:
         DataError: no labels, or only one class.
     """
-    from bodh.records.splits import label_budget
+    from bodh.api._regress import insist_on_numbers
+    from bodh.records.splits import label_budget, labelled
 
     targets = data.store.targets
     if targets is None:
@@ -157,7 +235,9 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
             "or name the column with data.label=NAME"
         )
     chosen = targets[data.train]
-    usable = np.flatnonzero(chosen >= 0) if chosen.ndim == 1 else np.arange(len(chosen))
+    usable = np.flatnonzero(labelled(chosen))
+    if data.task == "regress":
+        insist_on_numbers(data)
     present = np.unique(chosen[usable]) if chosen.ndim == 1 else np.flatnonzero(chosen.any(axis=0))
     if chosen.ndim == 1 and len(present) < 2:
         only = data.store.class_names[int(present[0])] if len(present) else "none"
@@ -167,42 +247,28 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
     return np.asarray(data.train[usable])
 
 
-def _fit_head(job: Job, start: str | Path) -> Path:
+def _fit_head(job: Job, begin: LoadedModel) -> Path:
     """Fit a linear head on features that are computed once; save model and report, return the run folder."""
     from bodh.api import _run, _training
-    from bodh.evaluation import logistic
+    from bodh.api._transfer import fit_linear
+    from bodh.heads import scaled
     from bodh.heads.linear import build as linear
-    from bodh.model.loaded import load_model
-    from bodh.train.engine import resolve_device
 
     store, positions = job.data.store, job.positions
-    begin = load_model(start, resolve_device(job.device))
     name = f"{job.data.source.name}-finetune"
     run = _run.open_run(job.out, name=name, resume=False) if not job.resume else Path(str(job.out))
-    features = begin.features(store, positions)
-    seconds = time.monotonic() - job.started
-    scale = logistic.Scale.fit(features)
-    targets = np.asarray(store.targets)[positions]
-    fitted = logistic.fit(scale(features), targets, len(store.class_names), seed=job.config.seed)
-    head = linear(inputs=features.shape[1], outputs=len(store.class_names))
-    _fill(head, fitted, scale)
+    measured = job.data.task == "regress"
+    dim, k = cast("Any", job.network).dim, len(store.class_names)
+    head = scaled.build(inputs=dim, outputs=k) if measured else linear(inputs=dim, outputs=k)
+    told = fit_linear(begin, store, positions, head, seed=job.config.seed)
     network = begin.network
-    network["head"] = head
+    network["head"] = head.to(begin.device)
     logger.info("fitted a linear head on %d records in %.1f s", len(positions), time.monotonic() - job.started)
     _run.record_plan(run, _run.Identity("finetune", job.notes, job.sections, store.fingerprint, {}))
     provenance = {
-        "verb": "finetune", "objective": {"name": "linear head", "config": {"l2": fitted.l2}}, "seed": job.config.seed,
+        "verb": "finetune", "objective": {"name": "linear head", "config": told}, "seed": job.config.seed,
         "notes": job.notes, "pretrained": begin.manifest.provenance, "seconds": time.monotonic() - job.started,
-        "feature_seconds": seconds,
     }  # fmt: skip
-    _training.save_result(run, job.data, network, provenance=provenance, metrics={"labelled_records": len(positions)})
+    metrics = {"labelled_records": len(positions), **_training.calibrated(job, network)}
+    _training.save_result(run, job.data, network, provenance=provenance, metrics=metrics)
     return run
-
-
-def _fill(head: nn.Module, fitted: Any, scale: Any) -> None:
-    """Write the classifier into the head, with the features' shift and scale folded in."""
-    import torch
-
-    weights = scale.factor[:, None] * fitted.weights  # [d k]
-    bias = fitted.bias - (scale.shift * scale.factor) @ fitted.weights  # [k]
-    head.load_state_dict({"weight": torch.from_numpy(weights.T.copy()), "bias": torch.from_numpy(bias)})

@@ -45,6 +45,9 @@ class Listing:
         text: the component's header: paper, figures, when not to use it.
         settings: [{"key", "kind", "default", "allowed", "meaning"}], as they are typed on the command line.
         members: further names that the component offers (the networks of a backbone family).
+        stages: of a network, from input to output: [{"stage", "parameters", "share", "so_far", "freeze"}]. `share`
+            and `so_far` (this stage and those before) are of all parameters; `freeze` is the N of `--freeze N` that
+            trains from this stage on.
     """
 
     kind: str | None
@@ -53,6 +56,7 @@ class Listing:
     text: str = ""
     settings: tuple[Json, ...] = ()
     members: tuple[str, ...] = ()
+    stages: tuple[Json, ...] = ()
 
     def to_json(self) -> Json:
         """Return the listing as plain values."""
@@ -62,7 +66,8 @@ class Listing:
 def list(kind: str | None = None, name: str | None = None) -> Listing:  # noqa: A001 the verb is called so
     """List what there is to choose from, or tell all about one of it.
 
-    With a name: what it is, when not to use it, and every setting that it has, with default and range.
+    With a name: what it is, when not to use it, and every setting that it has, with default and range. A network is
+    shown stage by stage, with what `finetune --freeze N` would train.
 
     Args:
         kind: what to list: objectives, backbones, modalities, formats, protocols, sources, or settings.
@@ -79,6 +84,7 @@ def list(kind: str | None = None, name: str | None = None) -> Listing:  # noqa: 
         bodh list
         bodh list objectives
         bodh list objectives simclr
+        bodh list backbones resnet18
         bodh list settings train
     """
     if kind is None:
@@ -92,7 +98,9 @@ def list(kind: str | None = None, name: str | None = None) -> Listing:  # noqa: 
         return _network(name)
     module = _catalog.get(KINDS[word], name)
     header = inspect.cleandoc(module.__doc__ or "")
-    return Listing(word, name, (_row(word, name),), header, tuple(_settings(module, word)), _members(module))
+    members = _members(module)
+    stages = _stages(name) if word == "backbones" and not members else ()
+    return Listing(word, name, (_row(word, name),), header, tuple(_settings(module, word)), members, stages)
 
 
 def _kind(given: str) -> str:
@@ -194,4 +202,42 @@ def _network(name: str) -> Listing:
 
     spec = spec_for(name, shape=(3, 32, 32))
     header = f"{name}: a network of the family {spec.name!r}; see: bodh list backbones {spec.name}"
-    return Listing("backbones", name, ({"kind": "backbones", "name": name, "summary": header},), header)
+    row = {"kind": "backbones", "name": name, "summary": header}
+    return Listing("backbones", name, (row,), header, stages=_stages(name))
+
+
+SHAPES: tuple[tuple[int, ...], ...] = ((3, 32, 32), (3, 224, 224), (64,))
+"""Inputs that a network is shown for: the first that it takes, family members from the second on."""
+
+
+def _stages(name: str) -> tuple[Json, ...]:
+    """Return the stages of a network from input to output; it is laid out without memory."""
+    import torch
+
+    from bodh.backbones import _names
+    from bodh.errors import ConfigError
+
+    foreign = _names.spec_for(name, shape=SHAPES[0]).name in ("timm", "torchvision")
+    network: Any = None
+    for shape in SHAPES[foreign:]:
+        try:
+            with torch.device("meta"):
+                network = _names.build(_names.spec_for(name, shape=shape))
+            break
+        except ConfigError:
+            continue
+    if network is None:
+        return ()
+    blocks = {
+        block: {p: p.numel() for m in modules for p in m.parameters()}
+        for block, modules in network.block_modules().items()
+    }
+    counts = [sum(found.values()) for found in blocks.values()]
+    total = max(1, sum(counts))
+    return tuple(
+        {
+            "stage": block, "parameters": count, "share": count / total, "so_far": sum(counts[: place + 1]) / total,
+            "freeze": len(counts) - place,
+        }
+        for place, (block, count) in enumerate(zip(blocks, counts, strict=True))
+    )  # fmt: skip

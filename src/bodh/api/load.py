@@ -14,6 +14,7 @@ from bodh.model.manifest import Manifest
 if TYPE_CHECKING:
     import numpy as np
 
+    from bodh.api._explain import Explanation
     from bodh.api.export import Exported
     from bodh.api.predict import Predictions
     from bodh.api.search import Neighbours
@@ -73,6 +74,11 @@ class Model:
         """The sha256 of the weights."""
         return self._verified.digest
 
+    def read_again(self) -> None:
+        """Take up what lies in the folder now: another block may have been remembered in it."""
+        self._verified = read_folder(self.folder)
+        self._loaded.clear()
+
     def loaded(self, device: str = "auto") -> LoadedModel:
         """Return the model in memory; read once for each device.
 
@@ -97,11 +103,23 @@ class Model:
 
         return vectors(self, inputs, device=device)
 
-    def predict(self, inputs: Any, *, device: str = "auto") -> Predictions:
-        """Return what the model sees in `inputs`: paths, bytes, PIL images, or arrays; see `bodh.predict`."""
+    def predict(self, inputs: Any, *, device: str = "auto", **options: Any) -> Predictions:
+        """Return what the model sees in `inputs`: paths, bytes, PIL images, or arrays; see `bodh.predict`.
+
+        `shots=` (a folder, or {class: examples}) gives it other classes, without training.
+        """
         from bodh.api.predict import predict
 
-        return predict(self, inputs, device=device)
+        return predict(self, inputs, device=device, **options)
+
+    def explain(self, image: Any, class_name: str | None = None, *, device: str = "auto") -> Explanation:
+        """Return where in one image the evidence for a class lies: `.map` [h w], 0 to 1, and `.png`.
+
+        Grad-CAM where the network has a map; attention rollout for transformers, which is the same for every class.
+        """
+        from bodh.api._explain import explain
+
+        return explain(self, image, class_name, device=device)
 
     def search(self, data: Any, query: Any, *, top: int = 10, device: str = "auto", **settings: Any) -> Neighbours:
         """Return the records of `data` nearest to `query`; see `bodh.search`."""
@@ -153,5 +171,5 @@ class Model:
         if manifest.class_names:
             shown = ", ".join(manifest.class_names[:5])
             more = f" … ({len(manifest.class_names)})" if len(manifest.class_names) > 5 else ""
-            facts.append(("classes", shown + more))
+            facts.append(("measures" if manifest.task == "regress" else "classes", shown + more))
         return facts

@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from pydantic import Field
 
+from bodh.config.base import Config
+from bodh.config.resolve import resolve
 from bodh.contracts import Json
-from bodh.errors import DataError, ModelError, OutputError
+from bodh.errors import ConfigError, DataError, ModelError, OutputError
 
 if TYPE_CHECKING:
+    from bodh.api._explain import Drawer
+    from bodh.api._shots import ShotClassifier
     from bodh.api.load import Model
-    from bodh.model.manifest import Manifest
 
 TOP = 5
 """Classes that a record names, the most probable first."""
+
+
+class PredictConfig(Config):
+    """Settings of `predict`."""
+
+    views: int = Field(1, ge=1, le=64, description="the record itself and weak views of it that are averaged over")
 
 
 @dataclass(frozen=True)
@@ -28,22 +38,28 @@ class Predictions:
 
     Attributes:
         records: one an input: {"id", "class", "probability", "probabilities": {class: p, the first 5}}; with several
-            labels at once {"id", "classes", "probabilities"}; {"id", "error"} for an input that cannot be read.
+            labels at once {"id", "classes", "probabilities"}; of measured numbers {"id", "values": {name: number}};
+            {"id", "error"} for an input that cannot be read.
             Empty where they were written to a file.
         count: inputs, the broken ones too.
         broken: inputs that could not be read.
         out: the file with one record a line, or None.
+        shots: of few-shot: classes with their examples, method, accuracy to expect with its interval, how that was
+            found; or None.
     """
 
     records: list[Json] = field(default_factory=list)
     count: int = 0
     broken: int = 0
     out: Path | None = None
+    shots: Json | None = None
 
     def to_json(self) -> Json:
         """Return everything as JSON values."""
         out = str(self.out) if self.out else None
-        return {"records": self.records, "count": self.count, "broken": self.broken, "out": out}
+        return {
+            "records": self.records, "count": self.count, "broken": self.broken, "out": out, "shots": self.shots
+        }  # fmt: skip
 
     def __iter__(self) -> Iterator[Json]:
         return iter(self.records)
@@ -61,77 +77,134 @@ def predict(
     *,
     out: str | Path | None = None,
     device: str = "auto",
+    shots: str | Path | Any = None,
+    method: Literal["auto", "mean", "knn", "ridge"] = "auto",
+    explain: str | Path | None = None,
+    **settings: Any,
 ) -> Predictions:
-    """Predict classes of images, with their probabilities.
+    """Predict classes of images with their probabilities, or measured numbers.
+
+    With `shots` the classes are those of a few examples: nothing is trained, any model will do.
 
     Args:
-        model: a model with classes: its folder, or the folder of the run that made it.
+        model: a model with classes: its folder, or the folder of the run that made it; with shots any model.
         inputs: images; a folder or data file stands for all its records. In Python also bytes, PIL images and arrays.
         out: write one JSON record a line to this file instead of returning them; for any number of inputs.
         device: auto, cpu, cuda, cuda:N or mps.
+        shots: a folder with one folder of 1 to 20 examples a class (in Python also {class: examples}); the records
+            are told by what they are like, and how well that works is estimated on the examples.
+        method: of shots: mean (nearest class mean), knn (nearest examples), ridge (regression), or auto: what tells
+            held-out examples best.
+        explain: a folder for one PNG an input: the image with a map of what decided (Grad-CAM; attention rollout for
+            transformers).
+        **settings: `views=N` averages over each record and N - 1 weak views of it: N times the work, often a little
+            more right. Exported and served models see the record alone.
 
     Returns:
-        one record an input: id, class, probability, and the five most probable classes.
+        one record an input: id, class, probability, and the five most probable classes; or id and values.
 
     Raises:
-        ModelError: the model has no classes yet.
-        DataError: an input is not there, or not one of them can be read.
+        ModelError: the model has no classes yet, or nothing to explain by.
+        ConfigError: no such method, a method without shots, both shots and explain, or no such setting.
+        DataError: an input is not there, or not one of them can be read; the shots cannot be used.
         OutputError: `out` exists or cannot be written.
 
     Example:
         bodh predict runs/photos-finetune cat.jpg
         bodh predict runs/photos-finetune photos/ --out classes.jsonl
+        bodh predict runs/photos-finetune cat.jpg views=8
+        bodh predict runs/photos new/ --shots examples/
+        bodh predict runs/photos-finetune cat.jpg --explain maps/
     """
+    from bodh.api._explain import Drawer
+    from bodh.api._shots import learn
     from bodh.api.load import load
 
+    views = cast("PredictConfig", resolve(settings, {"": PredictConfig})[""]).views
     handle = load(model)
-    if "predict" not in handle.manifest.capabilities:
+    if views > 1 and (shots is not None or explain is not None):
+        raise ConfigError(f"views: {views} views are averaged by a model's own head; leave out --shots and --explain")
+    if method != "auto" and shots is None:
+        raise ConfigError(f"method: {method!r} is for few-shot; give the examples too: --shots FOLDER")
+    if shots is not None and explain is not None:
+        raise ConfigError(
+            "explain: a map shows what decided among a model's own classes; leave out --shots or --explain"
+        )
+    if shots is None and "predict" not in handle.manifest.capabilities:
         raise ModelError(
             f"this model has no classes yet: {handle.folder} was trained without labels; "
-            f"type: bodh finetune LABELLED --from {handle.folder}"
+            f"type: bodh finetune LABELLED --from {handle.folder}, or give examples: --shots FOLDER"
         )
+    if out is not None:
+        _refuse_existing(Path(out))
+    learned = None if shots is None else learn(handle, shots, method=method, device=device)
+    drawer = None if explain is None else Drawer(Path(explain))
+    records = _records(handle, inputs, device, learned, drawer, views)
+    facts = None if learned is None else learned.to_json()
     if out is None:
-        records = list(_records(handle, inputs, device))
-        broken = sum("error" in record for record in records)
-        _insist_on_some(records[0] if records else None, len(records), broken)
-        return Predictions(records, len(records), broken)
-    return _written(Path(out), _records(handle, inputs, device))
+        given = list(records)
+        broken = sum("error" in record for record in given)
+        _insist_on_some(given[0] if given else None, len(given), broken)
+        return Predictions(given, len(given), broken, shots=facts)
+    return replace(_written(Path(out), records), shots=facts)
 
 
-def _records(handle: Model, inputs: Any, device: str) -> Iterator[Json]:
+def _records(
+    handle: Model, inputs: Any, device: str, learned: ShotClassifier | None, drawer: Drawer | None, views: int
+) -> Iterator[Json]:
     from bodh.api._inputs import read_rows
 
     model = handle.loaded(device)
-    capability = model.capability("predict")
+    manifest = handle.manifest
+    capability = model.capability("predict" if learned is None else "embed")
+    said = "embedding" if learned else "value" if manifest.task == "regress" else "probabilities"
+    names, task = (manifest.class_names, manifest.task) if learned is None else (learned.class_names, "single")
     for batch in read_rows(model.modality, inputs):
         found: Iterator[np.ndarray] = iter(())
+        pictures: Iterator[Json] = iter(())
         if batch.rows is not None:
-            found = iter(model.compute(batch.rows, capability)["probabilities"])
+            one = views == 1
+            values = model.compute(batch.rows, capability)[said] if one else model.averaged(batch.rows, views=views)
+            values = values if learned is None else learned(values)
+            found = iter(values)
+            if drawer is not None:
+                good = [name for name in batch.ids if name not in batch.broken]
+                pictures = iter(drawer.draw(model, good, batch.rows, values))
         for name in batch.ids:
             if name in batch.broken:
                 yield {"id": name, "error": batch.broken[name]}
             else:
-                yield {"id": name, **describe(next(found), handle.manifest)}
+                yield {"id": name, **told(next(found), names, task), **next(pictures, {})}
 
 
-def describe(probabilities: np.ndarray, manifest: Manifest) -> Json:
-    """Return what `probabilities` [k] say, with class names."""
-    names = manifest.class_names
+def told(probabilities: np.ndarray, names: Sequence[str], task: str | None) -> Json:
+    """Return what `probabilities` [k], or measured numbers [k], say, with their names.
+
+    Args:
+        probabilities: of one record.
+        names: [k].
+        task: what labels mean.
+    """
+    if task == "regress":
+        return {"values": {name: float(value) for name, value in zip(names, probabilities, strict=True)}}
     order = np.argsort(-probabilities, kind="stable")[:TOP]
     top = {names[i]: round(float(probabilities[i]), 6) for i in order}
-    if manifest.task == "multi":
+    if task == "multi":
         chosen = [names[i] for i in np.argsort(-probabilities, kind="stable") if probabilities[i] > 0.5]
         return {"classes": chosen, "probabilities": top}
     best = names[order[0]]
     return {"class": best, "probability": top[best], "probabilities": top}
 
 
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise OutputError(f"{str(out)!r} exists already; choose another name or remove it first")
+
+
 def _written(out: Path, records: Iterator[Json]) -> Predictions:
     """Write `records` line by line; the file gets its name when it is complete."""
     from bodh.model.folder import cannot_write
 
-    if out.exists():
-        raise OutputError(f"{str(out)!r} exists already; choose another name or remove it first")
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
     count = broken = 0
     first: Json | None = None

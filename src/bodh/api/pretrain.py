@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _catalog
 from bodh.contracts import Json
+from bodh.errors import ConfigError
 
 if TYPE_CHECKING:
     from bodh.api._settings import DataConfig
@@ -37,7 +38,8 @@ def pretrain(
     Args:
         data: folder, file, named data set ("sklearn:digits") or array.
         objective: what to learn from: simclr, byol, moco, …; `bodh list objectives` shows all.
-        backbone: network: small, cnn, mlp, or any timm or torchvision name; `bodh list backbones` shows all.
+        backbone: network: small, cnn, mlp, or any timm or torchvision name; `bodh list backbones` shows all. From
+            published weights with weights=FILE, or weights=imagenet to fetch them.
         out: run folder; by default runs/NAME-OBJECTIVE.
         epochs: passes over the data; fractions are allowed.
         minutes: wall-clock budget instead of epochs; the schedule is planned to end in time.
@@ -59,48 +61,56 @@ def pretrain(
     Example:
         bodh pretrain photos/
         bodh pretrain photos/ --objective byol --minutes 20 --out runs/photos
+        bodh pretrain photos/ --backbone resnet18 weights=resnet18.safetensors
         bodh pretrain sklearn:digits --epochs 100 objective.temperature=0.2 modality.views.flip=0
         bodh pretrain photos/ --out runs/photos --resume
         torchrun --nproc-per-node 2 -m bodh pretrain photos/
     """
-    from bodh.api import _run, _settings, _training
+    from bodh.api import _objective, _published, _run, _settings, _training
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.model.loaded import load_model
     from bodh.train.engine import resolve_device
 
     started = time.monotonic()
-    given, settings = overlay(
-        config,
-        pretrain,
-        {
-            "objective": objective, "backbone": backbone, "out": out, "epochs": epochs, "minutes": minutes,
-            "device": device, "seed": seed,
-        },
-        settings,
-    )  # fmt: skip
+    arguments = {
+        "objective": objective, "backbone": backbone, "out": out, "epochs": epochs, "minutes": minutes,
+        "device": device, "seed": seed,
+    }  # fmt: skip
+    given, settings = overlay(config, pretrain, arguments, settings)
+    for name in ("linear_first", "patience", "calibrate", "validation", "head"):
+        if name in settings:
+            raise ConfigError(f"{name}: pretrain fits no classes; leave it out, or type: bodh finetune")
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
+    settings, ask = _published.asked(given["backbone"] if start is None else start, settings)
     begin = None if start is None else load_model(getattr(start, "folder", start))
     source = _training.open_data(data, _training.early_data_config(settings))
     choice = _settings.choose(source, objective=given["objective"], backbone=given["backbone"], device=where)
-    # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
-    first = _training.resolve_job(settings, choice.objective, source.modality, {})
-    modality = None if begin is None else begin.modality
-    ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     module = _catalog.get("objectives", choice.objective)
+    _training.check_labels(choice.objective, module.NEEDS, source)
+    # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
+    first = _training.resolve_job(_published.channels(ask, settings), choice.objective, source.modality, {})
+    teacher = _objective.teacher_for(choice.objective, module.NEEDS, settings)
+    modality = begin.modality if begin is not None else None if teacher is None else teacher.modality
+    ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
+    positions = _training.learnable(module.NEEDS, ready)
+    if ask is not None:
+        begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
     length = _settings.default_length(
-        len(ready.train), smallest=module.NEEDS.smallest_batch, given=settings, device=where.type
+        len(positions), smallest=module.NEEDS.smallest_batch, given=settings, device=where.type
     )
-    reasons = [f"{key} {value:g}: suits {len(ready.train):,} records" for key, value in length.items()]
+    reasons = [f"{key} {value:g}: suits {len(positions):,} records" for key, value in length.items()]
     network = (
         begin.network["backbone"] if begin else _settings.fresh(choice.backbone, ready.modality, own, given["seed"])
     )
+    _objective.check(choice.objective, module.NEEDS, network, cast("Any", ready.modality).prepared_shape)
     vary = None
-    if begin is None and given["backbone"] == "auto":
+    if begin is None and teacher is None and given["backbone"] == "auto":
         vary = _settings.smaller_views(ready.modality, backbone=choice.backbone, device=where.type)
     notes: Json = {} if begin is None else {"start": begin.manifest.files["model.safetensors"].sha256}
+    notes |= _published.notes(begin) | ({} if teacher is None else teacher.notes)
     if vary is not None:
         notes["view_size"] = cast("Any", vary.config).views.size
         reasons.append(f"views of {notes['view_size']} px: on a CPU, more and cheaper steps teach more")
@@ -110,7 +120,7 @@ def pretrain(
         reasons=(*choice.reasons, *reasons),
         sections=_training.resolve_job(settings, choice.objective, source.modality, length),
         data=ready,
-        positions=ready.train,
+        positions=positions,
         network=network,
         device=given["device"],
         out=given["out"],
@@ -118,5 +128,6 @@ def pretrain(
         started=started,
         notes=notes,
         vary=vary,
+        teacher=None if teacher is None else teacher.backbone,
     )
     return load(_training.execute(job))

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bodh.backbones import _masking
+from bodh.backbones._modes import evaluating
 from bodh.backbones._stages import pooled
 from bodh.contracts import Features, NetworkSpec
 
@@ -49,8 +51,33 @@ class Foreign(nn.Module):
         self.network = network
         self._channels_last = channels_last
         self._prefix = prefix
+        self._shape = shape
         self._pieces, self.dim = _find(network, shape, stages)
         self.block_names = tuple(self._pieces)
+        self.patch = _masking.patch_of(network)
+        """Side of the patches where some may be left out (`contracts.TokenBackbone`), else None."""
+        sides = (0, 0) if self.patch is None else (shape[1] // self.patch, shape[2] // self.patch)
+        self.grid = sides
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return patches as tokens `[n t d]`; only where `contracts.can_mask`."""
+        return _masking.embed(self.network, x)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Return what the network makes of any of an image's tokens; only where `contracts.can_mask`."""
+        return _masking.encode(self.network, tokens)
+
+    @property
+    def any_side(self) -> bool:
+        """True where the network takes smaller images than it was built for, found by handing it one."""
+        channels, height, width = self._shape
+        odd = (channels, max(1, 2 * height // 5) | 1, max(1, 2 * width // 5) | 1)  # no multiple of any patch
+        try:
+            with torch.no_grad(), evaluating(self.network):
+                out: Tensor = self.network(torch.zeros(1, *odd, device=next(self.network.parameters()).device))
+        except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError):
+            return False  # every network says it in a way of its own
+        return out.flatten(1).shape[1] == self.dim
 
     def forward(self, x: Tensor) -> Tensor:
         """Return pooled features `[n d]`, pooled as the network itself does it."""
@@ -67,12 +94,18 @@ class Foreign(nn.Module):
             return Features(pooled=last, tokens=tokens, map=self._grid(tokens, x))
         return Features(pooled=last, tokens=None, map=final.permute(0, 3, 1, 2) if self._channels_last else final)
 
-    def blocks(self, x: Tensor) -> dict[str, Tensor]:
-        """Return pooled features of every stage; the last one's are what the network itself returns."""
+    def blocks(self, x: Tensor, *, grid: int = 1) -> dict[str, Tensor]:
+        """Return pooled features of every stage; the last one's are what the network itself returns.
+
+        Args:
+            x: `[n c h w]`.
+            grid: above 1, every stage's map is averaged over a grid instead, the last one's too; see `pooled`.
+        """
         found: dict[str, Tensor] = {}
-        with _listening(self.network, self._pieces, lambda name, out: found.update({name: self._pool(out)})):
+        with _listening(self.network, self._pieces, lambda name, out: found.update({name: self._pool(out, x, grid)})):
             last = self.forward(x)
-        found[self.block_names[-1]] = last
+        if grid == 1 or self.block_names[-1] not in found:
+            found[self.block_names[-1]] = last
         return {name: found[name] for name in self.block_names}
 
     def block_modules(self) -> dict[str, list[nn.Module]]:
@@ -99,10 +132,14 @@ class Foreign(nn.Module):
             last = self.forward(x)
         return last, inner[-1] if inner else None
 
-    def _pool(self, out: Tensor) -> Tensor:
+    def _pool(self, out: Tensor, x: Tensor, grid: int) -> Tensor:
         if out.ndim == 4 and self._channels_last:
-            return out.mean(dim=(1, 2))
-        return pooled(out[:, self._prefix :] if out.ndim == 3 else out)
+            out = out.permute(0, 3, 1, 2)
+        if out.ndim == 3:
+            tokens = out[:, self._prefix :]
+            tiled = self._grid(tokens, x) if grid > 1 else None
+            out = tokens if tiled is None else tiled
+        return pooled(out, grid=grid)
 
     def _grid(self, tokens: Tensor, x: Tensor) -> Tensor | None:
         """Return tokens `[n t d]` as a map `[n d h w]` where they tile the image `[n c H W]` in squares."""

@@ -10,7 +10,7 @@ from bodh import _catalog
 from bodh.contracts import NetworkSpec
 from bodh.errors import ConfigError, UnknownName, suggestion
 
-FAMILIES = ("timm", "torchvision")
+FAMILIES = ("resnet_cifar", "timm", "torchvision")
 """Families of many members, in the order in which a bare name is looked up."""
 
 
@@ -18,7 +18,7 @@ def spec_for(name: str, *, shape: Sequence[int], arguments: Mapping[str, Any] | 
     """Return how to build the backbone `name` for inputs of `shape`.
 
     Args:
-        name: a file of this room ("cnn"), a member of a family ("resnet18", looked up in timm first), or both
+        name: a file of this room ("cnn"), a member of a family ("resnet18", looked up in `FAMILIES`), or both
             ("timm:convnext_atto", "torchvision:resnet18").
         shape: of one prepared input, (c, h, w) or (d,).
         arguments: further keyword arguments of that file's `build`.
@@ -35,7 +35,8 @@ def spec_for(name: str, *, shape: Sequence[int], arguments: Mapping[str, Any] | 
             raise UnknownName(f"network of {family}", member, _nearby(member, module.members()))
         return _spec(family, shape, {"model": member, **(arguments or {})})
     if name in FAMILIES:
-        raise ConfigError(f"{name!r} is a family of backbones; name one of it, for example {name}:resnet18")
+        example = "resnet20" if name == "resnet_cifar" else "resnet18"
+        raise ConfigError(f"{name!r} is a family of backbones; name one of it, for example {name}:{example}")
     if name in own:
         return _spec(name, shape, dict(arguments or {}))
     everything: list[str] = [one for one in own if one not in FAMILIES]

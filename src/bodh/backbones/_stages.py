@@ -9,12 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bodh.contracts import Features, NetworkSpec
 from bodh.errors import ConfigError
 
 SMALL_SIDE = 64
 """Longest side, in pixels, up to which a network made for 224 px gets a stem without early strides."""
+
+LARGEST_POOLED = 2048
+"""Numbers a record that pooling over a grid gives at most; a map of more channels is averaged wholly."""
 
 
 class Staged(nn.Module):
@@ -24,12 +28,14 @@ class Staged(nn.Module):
         stages: name -> module, from input to output; together they are the whole network.
         spec: how `build` makes this network again.
         dim: width of the pooled features.
+        any_side: images of other sides than those it was built for may come in.
     """
 
-    def __init__(self, stages: Mapping[str, nn.Module], *, spec: NetworkSpec, dim: int) -> None:
+    def __init__(self, stages: Mapping[str, nn.Module], *, spec: NetworkSpec, dim: int, any_side: bool = False) -> None:
         super().__init__()
         self.spec = spec
         self.dim = dim
+        self.any_side = any_side
         self.block_names = tuple(stages)
         self.stages = nn.ModuleDict(stages)
 
@@ -42,12 +48,12 @@ class Staged(nn.Module):
         last = self._last(x)
         return Features(pooled=pooled(last), tokens=None, map=last if last.ndim == 4 else None)
 
-    def blocks(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the pooled output `[n d_b]` of every stage."""
+    def blocks(self, x: Tensor, *, grid: int = 1) -> dict[str, Tensor]:
+        """Return the pooled output `[n d_b]` of every stage; see `pooled` for `grid`."""
         found = {}
         for name, stage in self.stages.items():
             x = stage(x)
-            found[name] = pooled(x)
+            found[name] = pooled(x, grid=grid)
         return found
 
     def block_modules(self) -> dict[str, list[nn.Module]]:
@@ -60,9 +66,20 @@ class Staged(nn.Module):
         return x
 
 
-def pooled(x: Tensor) -> Tensor:
-    """Return the mean over positions of a map `[n c h w]` or of tokens `[n t d]`; `[n d]` passes through."""
+def pooled(x: Tensor, *, grid: int = 1) -> Tensor:
+    """Return the mean over positions of a map `[n c h w]` or of tokens `[n t d]`; `[n d]` passes through.
+
+    Args:
+        x: what a block gives.
+        grid: a map is averaged over this many parts along each side instead, and laid out as one row: early maps
+            say little once their positions are gone. Fewer parts where the map is smaller, or where the row would
+            be longer than `LARGEST_POOLED`.
+    """
     if x.ndim == 4:
+        while grid > 1 and x.shape[1] * grid**2 > LARGEST_POOLED:
+            grid -= 1
+        if grid > 1:
+            return F.adaptive_avg_pool2d(x, (min(grid, x.shape[2]), min(grid, x.shape[3]))).flatten(1)
         return x.mean(dim=(2, 3))
     return x.mean(dim=1) if x.ndim == 3 else x
 
@@ -108,3 +125,26 @@ def patch_side(side: int, native: int) -> int:
         return native
     fitting = [p for p in range(1, native + 1) if side % p == 0 and side // p >= 7]
     return max(fitting, default=1)
+
+
+def whole_patches(x: Tensor, side: int) -> Tensor:
+    """Return images `[n c h w]` with zeros (the mean colour) added below and right, up to whole patches of `side`."""
+    below, right = -x.shape[2] % side, -x.shape[3] % side
+    return F.pad(x, (0, right, 0, below)) if below or right else x
+
+
+def on_a_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return tokens `[n t d]`, row by row, as a map `[n d rows columns]`."""
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid)
+
+
+def as_patches(x: Tensor, side: int) -> Tensor:
+    """Return images `[n c h w]` as patches `[n t p]`, row by row: p numbers of row, column, channel each.
+
+    Args:
+        x: images of whole patches.
+        side: of a patch, pixels.
+    """
+    n, c, h, w = x.shape
+    cut = x.reshape(n, c, h // side, side, w // side, side).permute(0, 2, 4, 3, 5, 1)
+    return cut.reshape(n, -1, side * side * c)

@@ -70,7 +70,7 @@ def build(*, shape: Sequence[int], widths: Sequence[int] = (32, 64, 128), depths
         if layers:
             stages[f"stage{number}"] = nn.Sequential(*layers)
         before = after
-    return Staged(stages, spec=spec, dim=widths[-1])
+    return Staged(stages, spec=spec, dim=widths[-1], any_side=True)
 
 
 def reduction(side: int) -> int:

@@ -43,7 +43,7 @@ def build(*, shape: Sequence[int], model: str, small_stem: bool | None = None, *
         name, tag = model.split(".", 1)
         raise ConfigError(
             f"the backbone {model!r} asks for published weights ({tag}), but networks of timm start from random "
-            f"weights; type: backbone={name}"
+            f"weights; type: backbone={name}, and weights={tag} to fetch those"
         )
     if not library.is_model(model):
         raise UnknownName("network of timm", model, members())

@@ -47,11 +47,14 @@ class Command:
         verb: name of the function in `bodh.api.<verb>`.
         show: prints the result, as the function's `to_json()`, for people.
         lines: what a program that reads the output wants instead of tables, one JSON object a line; or None.
+        arrange: takes (values by parameter, words after them) and returns both, where words may stand for more than
+            the parameter in whose place they are; or None.
     """
 
     verb: str
     show: Callable[[Json, Console], None]
     lines: Callable[[Json], list[Json]] | None = None
+    arrange: Callable[[dict[str, Any], list[str]], tuple[dict[str, Any], list[str]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ def _callback(command: Command, signature: Signature) -> Callable[..., Call]:
         words = given.pop("settings_", None) or []
         if signature.settings is not None and several is not None and given[several]:
             given[several], words = _parted(given[several])
+        if command.arrange is not None:
+            given, words = command.arrange(given, words)
         arguments = {
             name: _read(value, parameters[name]) for name, value in given.items() if value is not None and value != []
         }
@@ -110,9 +115,14 @@ def _variadic(signature: Signature) -> str | None:
     return next((p.name for p in signature.parameters if p.positional and p.several), None)
 
 
+def is_setting(word: str) -> bool:
+    """Return whether a word is `key=value`; a path with "=" in it is written `./a=b`."""
+    return _SETTING.match(word) is not None
+
+
 def _parted(words: list[str]) -> tuple[list[str], list[str]]:
-    """Return (inputs, settings) of words that stand together; a path with "=" in it is written `./a=b`."""
-    settings = [word for word in words if _SETTING.match(word)]
+    """Return (inputs, settings) of words that stand together."""
+    settings = [word for word in words if is_setting(word)]
     return [word for word in words if word not in settings], settings
 
 

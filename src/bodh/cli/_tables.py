@@ -192,10 +192,11 @@ def trained(console: Console, payload: Mapping[str, Any], following: Sequence[st
     """Print what a run left behind: model, network, figures, report, and lines to type next."""
     answer(console, f"model: {payload['model']}", "good")
     backbone = payload["networks"]["backbone"]
+    names = payload["class_names"]
     shown = {
         "backbone": backbone["arguments"].get("model", backbone["name"]),
         "can": ", ".join(payload["capabilities"]),
-        "classes": ", ".join(payload["class_names"][:10]) + (" …" if len(payload["class_names"]) > 10 else ""),
+        "measures" if payload["task"] == "regress" else "classes": ", ".join(names[:10]) + (" …" * (len(names) > 10)),
         **{words(name): value for name, value in payload["metrics"].items() if isinstance(value, (int, float, str))},
     }
     facts(console, shown)

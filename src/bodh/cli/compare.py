@@ -1,4 +1,4 @@
-"""`bodh compare`: one table of all objectives."""
+"""`bodh compare`: one table of all objectives, or of all ways to transfer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 def show(payload: Json, console: Console) -> None:
     """Print what the table says, and the table."""
-    answer(console, f"Ahead: {payload['best'] or 'none of them'}", "good" if payload["best"] else "neutral")
+    word = "Recommended" if payload.get("line") else "Ahead"
+    answer(console, f"{word}: {payload['best'] or 'none of them'}", "good" if payload["best"] else "neutral")
     paragraph(console, payload["sentence"])
     console.print()
     table(console, *rows_of(measured(payload["table"])))
     console.print()
+    if payload.get("line"):
+        paragraph(console, payload["line"])
     paragraph(console, f"report: {payload['report']}")
 
 

@@ -26,6 +26,7 @@ def show(payload: Json, console: Console) -> None:
         console.print(f"- {row['finding']}")
     _part(console, "Parts", payload["splits"])
     _part(console, "Classes", payload["classes"])
+    _part(console, "Measured numbers", payload["numbers"])
     for name in ("sizes", "formats"):
         if payload[name]:
             heading(console, name.capitalize())

@@ -29,6 +29,8 @@ def show(payload: Json, console: Console) -> None:
 def _one(payload: Json, console: Console) -> None:
     heading(console, f"{payload['kind']} · {payload['name']}")
     paragraph(console, payload["text"])
+    if payload["stages"]:
+        _stages(payload["stages"], console)
     if payload["settings"]:
         console.print()
         rows = [[s["key"], s["default"], s["allowed"] or s["kind"], s["meaning"]] for s in payload["settings"]]
@@ -36,6 +38,24 @@ def _one(payload: Json, console: Console) -> None:
     if payload["members"]:
         heading(console, f"{len(payload['members'])} networks")
         paragraph(console, "  ".join(payload["members"]))
+
+
+def _stages(stages: list[Json], console: Console) -> None:
+    """Print the stages from input to output, and what each --freeze would leave as it is."""
+    heading(console, "stages, from input to output")
+    rows = []
+    for place, stage in enumerate(stages):
+        before = ", ".join(one["stage"] for one in stages[:place][-3:])
+        frozen = "none" if not place else f"{'… ' if place > 3 else ''}{before}"
+        share = f"{100 * (1 - stage['so_far'] + stage['share']):.1f} %"
+        rows.append(
+            [stage["stage"], f"{stage['parameters']:,}", f"{100 * stage['so_far']:.1f} %",
+             f"--freeze {stage['freeze']}", share, frozen]
+        )  # fmt: skip
+    table(console, ["stage", "parameters", "so far", "trained from here", "of the network", "then frozen"], rows)
+    total = sum(stage["parameters"] for stage in stages)
+    text = f"{total:,} parameters. --freeze backbone trains a head only; --freeze none trains everything."
+    paragraph(console, text, dim=True)
 
 
 COMMAND = Command("list", show)

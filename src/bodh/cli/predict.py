@@ -13,14 +13,24 @@ if TYPE_CHECKING:
 
 
 def show(payload: Json, console: Console) -> None:
-    """Print one row an input: its class or classes with probability, or why it cannot be read."""
-    rows = [[record["id"], _said(record), _sure(record), _others(record)] for record in payload["records"]]
+    """Print one row an input: its class or classes with probability, its numbers, or why it cannot be read."""
+    records = payload["records"]
+    names = next((list(record["values"]) for record in records if "values" in record), [])
+    if names:
+        console.print()
+        told = [[record["id"], *(_number(record, name) for name in names)] for record in records]
+        table(console, ["input", *names], told)
+    rows = [] if names else [[record["id"], _said(record), _sure(record), _others(record)] for record in records]
     if rows:
         console.print()
         table(console, ["input", "class", "probability", "otherwise"], rows)
     if payload["out"]:
         heading(console, f"{payload['count']} inputs, {payload['broken']} unreadable")
         paragraph(console, payload["out"])
+
+
+def _number(record: Json, name: str) -> str:
+    return f"{record['values'][name]:.6g}" if "values" in record else f"unreadable: {record['error']}"
 
 
 def _said(record: Json) -> str:

@@ -35,6 +35,9 @@ class EvaluationConfig(Config):
     blocks: tuple[str, ...] = Field(
         ("last",), description='which blocks the linear probe reads: "last", "all", or names of blocks'
     )
+    grid: int = Field(
+        4, ge=1, le=32, description="maps of blocks are probed averaged, and over a grid of this side; 1: averaged only"
+    )
     metric: Literal["auto", "accuracy", "balanced_accuracy"] = Field(
         "auto", description="what comparisons count; auto: balanced accuracy where one class is 3 times another"
     )
@@ -45,6 +48,14 @@ class EvaluationConfig(Config):
     scratch_views: int = Field(
         30_000, ge=100, description="augmented records that every network from scratch is trained on"
     )
+    test_views: int = Field(
+        1, ge=1, le=64, description="views that the classifier's answers are averaged over: the record, and weak views"
+    )
+    bootstrap: int = Field(
+        1000, ge=0, le=100_000, description="draws for the intervals of a classifier's figures; 0: no intervals"
+    )
+    pictures: bool = Field(True, description="also write confusion.png, classes.png, roc.png, pr.png, reliability.png")
+    explained: int = Field(6, ge=0, le=50, description="worst errors that the report explains with a heat map; 0: none")
     map_records: int = Field(1500, ge=0, description="records on the map of the embedding; 0: no map")
 
     @field_validator("protocols", "baselines", "budgets", "blocks", mode="before")

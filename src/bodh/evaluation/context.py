@@ -11,12 +11,13 @@ import numpy as np
 
 from bodh.contracts import Json, derive_seed
 from bodh.errors import DataError
-from bodh.evaluation import logistic
+from bodh.evaluation import logistic, ridge
 from bodh.evaluation.config import EvaluationConfig
 from bodh.evaluation.features import RawInput, untrained_twin
 from bodh.evaluation.result import PRETRAINED
+from bodh.metrics import regression
 from bodh.metrics.classification import record_scores
-from bodh.records.splits import label_budget, train_val_test
+from bodh.records.splits import label_budget, labelled, train_val_test
 
 if TYPE_CHECKING:
     from bodh.contracts import RecordStore
@@ -82,8 +83,13 @@ class Context:
         """Where probes are fitted."""
         return "cuda" if self.model.device.type == "cuda" else "cpu"
 
+    @property
+    def measured(self) -> bool:
+        """Whether labels are measured numbers."""
+        return self.labelled and np.asarray(self.store.targets).dtype.kind == "f"
+
     def targets(self, part: Part) -> np.ndarray:
-        """Return class indices [n], or [n k] for several labels, of the labelled records of `part`."""
+        """Return class indices [n], [n k] for several labels, or numbers, of the labelled records of `part`."""
         if self.store.targets is None:
             raise DataError(f"{self.store.name!r} has no labels")
         targets: np.ndarray = np.asarray(self.store.targets)[self.positions[part]]
@@ -92,6 +98,8 @@ class Context:
     @cached_property
     def metric(self) -> str:
         """Name of the score that comparisons count; the mean over records of `scores`."""
+        if self.measured:
+            return "r2"
         if self.targets("train").ndim == 2:
             return "ranking_precision"
         if self.config.metric != "auto":
@@ -100,7 +108,9 @@ class Context:
         return "balanced_accuracy" if counts.max() > 3 * counts[counts > 0].min() else "accuracy"
 
     def scores(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the score of every test record [n_test] for `probabilities` [n_test k]."""
+        """Return the score of every test record [n_test] for `probabilities`, or numbers, [n_test k]."""
+        if self.measured:
+            return regression.record_scores(probabilities, self.targets("test"))
         return record_scores(probabilities, self.targets("test"), self.metric)
 
     @cached_property
@@ -147,6 +157,8 @@ class Context:
     def probe(self, arm: str, chosen: np.ndarray | None = None, *, draw: int = 0) -> np.ndarray:
         """Return probabilities [n_test k] of the classifier fitted on features of labelled records `chosen`.
 
+        Measured numbers [n_test k] come from a ridge regression.
+
         Args:
             arm: whose features.
             chosen: [m] indices into the training part; None: all of it (computed once).
@@ -160,24 +172,45 @@ class Context:
             self._scales[key] = logistic.Scale.fit(train)
         scale = self._scales[key]
         index = np.arange(len(train)) if chosen is None else chosen
-        fitted = logistic.fit(
-            scale(train[index]),
-            self.targets("train")[index],
-            self.classes,
-            seed=derive_seed("probe", self.config.seed, draw),
-            device=self.device,
-        )
-        probabilities = fitted.probabilities(scale(self.features(arm, "test", draw=draw)))
+        probabilities = self.fitted(
+            train[index], self.features(arm, "test", draw=draw), self.targets("train")[index],
+            seed=derive_seed("probe", self.config.seed, draw), scale=scale,
+        )  # fmt: skip
         if chosen is None:
             self._probed[key] = probabilities
         return probabilities
 
+    def fitted(
+        self,
+        train: np.ndarray,
+        test: np.ndarray,
+        targets: np.ndarray | None = None,
+        *,
+        seed: int,
+        scale: logistic.Scale | None = None,
+    ) -> np.ndarray:
+        """Return probabilities, or numbers, [n_test k] for features `test` of what was fitted on features `train`.
+
+        Args:
+            train: [n d].
+            test: [n_test d].
+            targets: of `train`; None: it is all of the training part.
+            seed: of the folds.
+            scale: None: fitted on `train`.
+        """
+        scale = scale or logistic.Scale.fit(train)
+        targets = self.targets("train") if targets is None else targets
+        if self.measured:
+            return ridge.fit(scale(train), targets)(scale(test))
+        found = logistic.fit(scale(train), targets, self.classes, seed=seed, device=self.device)
+        return found.probabilities(scale(test))
+
     def _usable(self, positions: np.ndarray) -> np.ndarray:
         """Return the positions that have a label; all of them where there are no labels at all."""
         targets = self.store.targets
-        if targets is None or not len(self.class_names) or np.asarray(targets).ndim == 2:
+        if targets is None or not len(self.class_names):
             return positions
-        usable: np.ndarray = positions[np.asarray(targets)[positions] >= 0]
+        usable: np.ndarray = positions[labelled(np.asarray(targets)[positions])]
         return usable
 
     def _check_classes(self) -> None:
@@ -185,6 +218,10 @@ class Context:
             if not len(self.positions[part]):
                 raise DataError(f"{self.store.name!r} has no labelled {part} records; nothing can be measured")
         targets = self.targets("train")
+        if self.measured:
+            if not (np.nanstd(targets.reshape(len(targets), -1), axis=0) > 0).all():
+                raise DataError(f"{self.store.name!r} has numbers that never vary; there is nothing to measure")
+            return
         present = np.unique(targets) if targets.ndim == 1 else np.flatnonzero(targets.any(axis=0))
         if len(present) < 2:
             only = self.class_names[int(present[0])] if len(present) else "none"

@@ -66,15 +66,26 @@ def untrained_twin(
     return twin
 
 
-def all_blocks(model: LoadedModel, store: RecordStore, positions: np.ndarray, *, batch: int) -> dict[str, np.ndarray]:
-    """Return features [n d] of every block, in the order of the network, from one pass over the records."""
+def all_blocks(
+    model: LoadedModel, store: RecordStore, positions: np.ndarray, *, batch: int, grid: int = 1
+) -> dict[str, np.ndarray]:
+    """Return features [n d] of every block, in the order of the network, from one pass over the records.
+
+    Args:
+        model: whose backbone.
+        store: decoded records.
+        positions: [n] in the store.
+        batch: records in one pass through the network.
+        grid: maps are averaged over a grid of this side; 1: wholly.
+    """
     import torch
 
     backbone, prepare = model.network["backbone"], model.modality.prepare()
 
     class Blocks(torch.nn.Module):
         def forward(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-            return backbone.blocks(prepare(rows))  # type: ignore[operator,no-any-return]
+            prepared = prepare(rows)
+            return backbone.blocks(prepared) if grid == 1 else backbone.blocks(prepared, grid=grid)  # type: ignore[operator,no-any-return]
 
     prepare.to(model.device).eval()
     parts: dict[str, list[np.ndarray]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bodh import _catalog
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bodh")
 
 ROOM = "evaluation/protocols"
-ORDER = ("budget", "task", "linear", "knn", "cluster", "label_free")
+ORDER = ("budget", "task", "regress", "linear", "knn", "cluster", "label_free")
 """The order in which a reader wants them; protocols of others come after."""
+CLASSES = ("single", "binary", "multi")
+"""What labels mean to a protocol that says nothing of it (`TASKS`)."""
 DECIDING = ("budget", "linear", "knn")
 """Where the verdict comes from: the first of these that ran."""
 
@@ -131,6 +133,9 @@ def _obstacle(context: Context, name: str, *, automatic: bool) -> str:
     module = _catalog.get(ROOM, name)
     if module.LABELS and not context.labelled:
         return "the data has no labels"
+    able = getattr(module, "TASKS", CLASSES)
+    if module.LABELS and ("regress" if context.measured else "single") not in able:
+        return "labels are measured numbers" if context.measured else "labels are classes, not measured numbers"
     if module.HEAD and not context.model.manifest.class_names:
         return "the model has no classifier; type: bodh finetune"
     if automatic and name == "budget" and context.saw_labels:
@@ -150,5 +155,8 @@ def _verdict(context: Context, results: Mapping[str, ProtocolResult]) -> Verdict
             contests = results[name].contests
             compared = set().union(*(contest.scores for contest in contests))
             missing = [arm for arm in ("untrained", "raw", "scratch") if arm not in compared]
-            return decide(contests, classes=context.classes, missing=missing)
+            verdict = decide(contests, classes=context.classes, missing=missing)
+            if context.measured:
+                verdict = replace(verdict, sentence=f"Of the variance of the numbers (R²): {verdict.sentence}")
+            return verdict
     return no_verdict("No protocol that compares with baselines was run; type --protocol auto.")

@@ -92,6 +92,53 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What a classifier said of the test records, and how sure its figures are.
+
+    Attributes:
+        who: in words ("the classifier", "the linear probe").
+        class_names: [k].
+        probabilities: [n k].
+        targets: [n] class index, or [n k] 0/1.
+        positions: [n] in the store.
+        figures: name -> value.
+        intervals: name -> (low, high), 95 %, of the figures that have one.
+        classes: one row a class: class, precision, recall, f1, each also with _low and _high, and records.
+    """
+
+    who: str
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+    targets: np.ndarray
+    positions: np.ndarray
+    figures: Json
+    intervals: Mapping[str, tuple[float, float]]
+    classes: list[Json]
+
+    @property
+    def several(self) -> bool:
+        """Whether a record may have several labels at once."""
+        return self.targets.ndim == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model said of test records whose labels are measured numbers.
+
+    Attributes:
+        names: [k] of the numbers.
+        numbers: [n k] what the model said.
+        targets: [n k] what was measured, not-a-number where unlabelled.
+        positions: [n] in the store.
+    """
+
+    names: tuple[str, ...]
+    numbers: np.ndarray
+    targets: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class ProtocolResult:
     """All that one protocol found.
 
@@ -101,6 +148,8 @@ class ProtocolResult:
         tables: short key ("budget") -> table, with how it was measured.
         contests: comparisons that the verdict may count, from few labels to many.
         charts, confusions, mistakes: what the report draws.
+        judged: what the model's own classes said, for files beside the report.
+        measured: what the model's own numbers said, for the report.
     """
 
     protocol: str
@@ -110,3 +159,5 @@ class ProtocolResult:
     charts: tuple[Chart, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
+    judged: Judged | None = None
+    measured: Measured | None = None

@@ -49,6 +49,7 @@ class Verdict:
             with its interval, and how the level counted.
         tables: short key ("budget", "linear", …) -> rows, of every protocol that ran.
         report: the page, once written.
+        versus: how a second model compares, where one was given: answer, sentence, better, counts, p ….
     """
 
     helped: Helped
@@ -56,12 +57,13 @@ class Verdict:
     evidence: list[Json]
     tables: dict[str, list[Json]] = field(default_factory=dict)
     report: Path | None = None
+    versus: Json | None = None
 
     def to_json(self) -> Json:
         """Return everything as JSON values."""
         return {
             "helped": self.helped, "sentence": self.sentence, "evidence": self.evidence, "tables": self.tables,
-            "report": None if self.report is None else str(self.report),
+            "report": None if self.report is None else str(self.report), "versus": self.versus,
         }  # fmt: skip
 
     def written_to(self, report: Path) -> Verdict:

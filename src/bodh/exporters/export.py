@@ -18,12 +18,12 @@ import numpy as np
 from bodh import _catalog
 from bodh.contracts import Json, Parity
 from bodh.errors import DataError, OutputError, ParityError
-from bodh.model.capabilities import LOGITS, PROBABILITIES, Capability, changed_decisions
+from bodh.model.capabilities import LOGITS, PROBABILITIES, VALUE, Capability, changed_decisions
 from bodh.model.folder import cannot_write, sync_folder
 from bodh.model.loaded import LoadedModel
 
 TOLERANCE = 1e-4
-"""Largest difference that is let through, per unit of the output's largest value (at least 1)."""
+"""Largest difference that is let through, per unit of the output's largest value (at least 1, but of numbers)."""
 
 BATCHES = (1, 3, 8)
 """Batch sizes that every export is replayed with; the remaining records go as one more."""
@@ -127,7 +127,8 @@ def _parity(
         largest = float(np.abs(wanted.astype(np.float64) - given).max())
         if name == PROBABILITIES or (name == LOGITS and capability.task == "single"):
             changed = changed_decisions(wanted, given, capability.task)
-    scale = max(1.0, float(np.abs(wanted).max()))
+    most = float(np.abs(wanted).max())
+    scale = most if name == VALUE else max(1.0, most)  # measured numbers may all be tiny; what is given has its unit
     return Parity(
         capability=capability.name,
         output=name,

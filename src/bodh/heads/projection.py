@@ -12,7 +12,7 @@ from bodh.errors import ConfigError
 
 
 class ProjectionHead(nn.Module):
-    """Linear layers with ReLU, and batch normalisation where asked, between them; `[n inputs]` to `[n outputs]`."""
+    """Linear layers with an activation, and batch normalisation where asked, between; `[n inputs]` to `[n outputs]`."""
 
     def __init__(self, layers: nn.Sequential, *, spec: NetworkSpec) -> None:
         super().__init__()
@@ -33,8 +33,9 @@ def build(
     layers: int = 2,
     norm: Literal["batch", "none"] = "batch",
     final_norm: bool = False,
+    activation: Literal["relu", "gelu"] = "relu",
 ) -> ProjectionHead:
-    """Build the head: `layers` linear layers, all but the last followed by normalisation and ReLU.
+    """Build the head: `layers` linear layers, all but the last followed by normalisation and activation.
 
     A linear layer that a batch normalisation follows has no bias: it would be taken away again.
 
@@ -45,9 +46,10 @@ def build(
         layers: number of linear layers, from 1.
         norm: "batch" or "none". "none" makes every row independent of its batch.
         final_norm: end with a batch normalisation without scale and shift, as MoCo v3 does.
+        activation: "relu", or "gelu" as DINO does.
 
     Raises:
-        ConfigError: a size is below 1, or `norm` is unknown.
+        ConfigError: a size is below 1, or `norm` or `activation` is unknown.
     """
     if min(inputs, hidden, outputs, layers) < 1:
         raise ConfigError(
@@ -56,6 +58,8 @@ def build(
         )
     if norm not in ("batch", "none"):
         raise ConfigError(f"a projection head cannot have norm={norm!r}; allowed: batch, none")
+    if activation not in ("relu", "gelu"):
+        raise ConfigError(f"a projection head cannot have activation={activation!r}; allowed: relu, gelu")
     widths = [inputs, *[hidden] * (layers - 1), outputs]
     parts: list[nn.Module] = []
     for number, (width, following) in enumerate(pairwise(widths), start=1):
@@ -65,7 +69,7 @@ def build(
         if normalised:
             parts.append(nn.BatchNorm1d(following, affine=not last))
         if not last:
-            parts.append(nn.ReLU(inplace=True))
+            parts.append(nn.ReLU(inplace=True) if activation == "relu" else nn.GELU())
     arguments = {
         "inputs": inputs,
         "hidden": hidden,
@@ -73,5 +77,6 @@ def build(
         "layers": layers,
         "norm": norm,
         "final_norm": final_norm,
+        "activation": activation,
     }
     return ProjectionHead(nn.Sequential(*parts), spec=NetworkSpec("heads", "projection", arguments))

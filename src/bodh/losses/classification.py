@@ -40,6 +40,27 @@ def cross_entropy(
 
 
 @full_precision
+def soft_cross_entropy(
+    logits: Tensor, targets: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the weighted mean cross-entropy with shares of classes, a scalar; the same as above for whole ones.
+
+    Args:
+        logits: [n k].
+        targets: [n k] shares of the classes, each at least 0; a row of noughts has no label, and a row counts as
+            much as its shares sum up to.
+        weight: [k] of the classes, each at least 0.
+        label_smoothing: share of the target spread evenly over all classes, from 0 to below 1.
+    """
+    wanted = targets.to(logits.dtype)
+    smooth = wanted * (1 - label_smoothing) + wanted.sum(dim=1, keepdim=True) * label_smoothing / logits.shape[1]
+    if weight is not None:
+        wanted, smooth = wanted * weight.to(logits.dtype), smooth * weight.to(logits.dtype)
+    losses = -(smooth * F.log_softmax(logits, dim=1)).sum(dim=1)  # [n]
+    return _mean(losses, wanted.sum(dim=1))
+
+
+@full_precision
 def binary_cross_entropy(
     logits: Tensor, targets: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:

@@ -1,4 +1,4 @@
-"""The momentum teacher: a copy of a network that follows it slowly. What BYOL and MoCo share.
+"""The momentum teacher: a copy of a network that follows it slowly. What BYOL, MoCo and DINO share.
 
 Source: Grill et al. 2020, arXiv 2006.07733, equations 1 and section 3.3; He et al. 2019, arXiv 1911.05722,
 equation 2. Both average parameters only: the teacher computes in training mode, with batch statistics, and its
@@ -13,9 +13,39 @@ import math
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
+
+
+class Teacher(nn.Module):
+    """A backbone and its head that start as copies of the student's and follow them slowly.
+
+    Args:
+        backbone: the student's, from inputs to features `[n d]`.
+        projector: the student's, from features to `[n d]`.
+        momentum: of the copies, 0 (copy again) to 1 (stay); with `rises` that of the start.
+        rises: the momentum goes up to 1 along half a cosine of the run, so that the teacher comes to rest.
+    """
+
+    def __init__(self, backbone: nn.Module, projector: nn.Module, *, momentum: float, rises: bool = True) -> None:
+        super().__init__()
+        self.backbone = teacher_of(backbone)
+        self.projector = teacher_of(projector)
+        self.momentum = momentum
+        self.rises = rises
+
+    @torch.no_grad()
+    def forward(self, view: Tensor) -> Tensor:
+        """Return the teacher's projection `[n d]` of one view, without gradient."""
+        projection: Tensor = self.projector(self.backbone(view))
+        return projection
+
+    def follow(self, backbone: nn.Module, projector: nn.Module, fraction: float) -> None:
+        """Move towards the student's `backbone` and `projector`, after `fraction` (0 to 1) of the run."""
+        momentum = rising(self.momentum, fraction) if self.rises else self.momentum
+        follow(self.backbone, backbone, momentum)
+        follow(self.projector, projector, momentum)
 
 
 def teacher_of(student: M) -> M:

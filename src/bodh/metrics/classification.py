@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def single_label(probabilities: np.ndarray, targets: np.ndarray) -> Json:
     """Return the figures of one class of k: fractions from 0 to 1.
 
-    Accuracy, balanced accuracy, precision, recall and F1 (macro over classes that occur, weighted by their size),
-    ROC-AUC and PR-AUC (one against the rest, macro), expected calibration error, log loss.
+    Accuracy, balanced accuracy, precision, recall and F1 (macro over classes that occur, weighted by their size,
+    micro over all decisions: all three are the accuracy), ROC-AUC and PR-AUC (one against the rest, macro), expected
+    calibration error, Brier score (0 to 2), log loss.
 
     Args:
         probabilities: [n k], rows sum to 1.
@@ -43,12 +44,14 @@ def single_label(probabilities: np.ndarray, targets: np.ndarray) -> Json:
         figures |= {
             f"{name}_{average}": float(x) for name, x in zip(("precision", "recall", "f1"), scores, strict=False)
         }
+    figures |= {f"{name}_micro": figures["accuracy"] for name in ("precision", "recall", "f1")}
     one_hot = np.eye(probabilities.shape[1], dtype=bool)[targets]
     picked = probabilities[np.arange(len(targets)), targets].astype(np.float64)
     return figures | {
         "roc_auc": _mean_over_classes(probabilities, one_hot, "roc_auc_score"),
         "pr_auc": _mean_over_classes(probabilities, one_hot, "average_precision_score"),
         "calibration_error": calibration_error(probabilities, targets),
+        "brier": float(squared_error(probabilities, targets).mean()),
         "log_loss": float(-np.log(picked.clip(1e-12)).mean()),
     }
 
@@ -115,9 +118,29 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray, *, bins: i
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == targets
-    which = np.minimum((np.ceil(confidence * bins) - 1).clip(0).astype(np.int64), bins - 1)
+    which, _ = confidence_bins(confidence, bins)
     gap = np.bincount(which, weights=right - confidence, minlength=bins)
     return float(np.abs(gap).sum() / max(1, len(targets)))
+
+
+def confidence_bins(confidence: np.ndarray, bins: int = 15) -> tuple[np.ndarray, int]:
+    """Return the bin [n] of every confidence [n], of `bins` of equal width that are closed above, and their number."""
+    which = np.minimum((np.ceil(confidence * bins) - 1).clip(0).astype(np.int64), bins - 1)
+    return which, bins
+
+
+def squared_error(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return the squared distance of every record [n] from its class, 0 to 2; the mean is the Brier score.
+
+    Source: Brier 1950, "Verification of forecasts expressed in terms of probability", equation 2 (all classes).
+
+    Args:
+        probabilities: [n k].
+        targets: [n] class index.
+    """
+    truth = np.eye(probabilities.shape[1])[targets]
+    distance: np.ndarray = ((probabilities.astype(np.float64) - truth) ** 2).sum(axis=1)
+    return distance
 
 
 def ranking_precision(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:

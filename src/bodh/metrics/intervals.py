@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,40 @@ def paired_interval(first: np.ndarray, second: np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half, draws)
 
 
+def pooled_interval(parts: Sequence[np.ndarray]) -> Interval:
+    """Return the mean of `parts` with an interval for other draws *and* other records, as `paired_interval` has it.
+
+    Each part [n_i] holds scores, or paired differences, of its own draw on its own records. With few draws the records
+    still say how far off a mean may be; open where there is one draw only.
+    """
+    means = np.array([part.mean() for part in parts], dtype=np.float64)
+    mean, draws = float(means.mean()), len(parts)
+    if draws < 2:
+        return Interval(mean, None, None, draws)
+    scores = np.concatenate(parts).astype(np.float64)
+    by_draw = float(means.var(ddof=1)) / draws
+    by_record = float(scores.var(ddof=1)) / len(scores)
+    total = by_draw + by_record
+    if total <= 0:
+        return Interval(mean, mean, mean, draws)
+    half = _t(total**2 / (by_draw**2 / (draws - 1) + by_record**2 / (len(scores) - 1))) * math.sqrt(total)
+    return Interval(mean, mean - half, mean + half, draws)
+
+
 def _t(freedom: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def wilson(share: float, records: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `records` that were right; it never leaves 0 to 1.
+
+    Source: Wilson 1927, "Probable inference", JASA 22.
+    """
+    from scipy.stats import norm
+
+    z = float(norm.ppf((1 + LEVEL) / 2))
+    middle = (share + z * z / (2 * records)) / (1 + z * z / records)
+    half = z / (1 + z * z / records) * math.sqrt(share * (1 - share) / records + z * z / (4 * records**2))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -9,7 +9,7 @@ import math
 import struct
 import zlib
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, model_validator
 from bodh.config.base import Config
 from bodh.contracts import Json, Shard, Source, ViewSpec, derive_seed
 from bodh.errors import BadRecord, ConfigError, DataError
-from bodh.views.recipe import ImageViews, resolve
+from bodh.views.recipe import ImageViews, resolve, side_of
 
 if TYPE_CHECKING:
     import torch
@@ -167,32 +167,34 @@ class Modality:
     ) -> tuple[Tensor, ...]:
         """Return one view an entry of `spec`; see `contracts.Modality.views` and `views.image`.
 
-        A "plain" view is `[n c s s]`; every other one too, unless `views.size` gives them a side of their own.
+        A "plain" view is `[n c s s]`; every other one too, unless `views.size` gives them a side of their own, or
+        the view's option "side" a share of that. Views of one side are rendered together.
         """
         from bodh.views.crop import to_tensor
         from bodh.views.image import Target, render
 
         fitted = self._fitted()
         side = self.config.views.size or fitted.size
-        recipes = [
+        # presets are those of the whole view: a small crop shows a small part, not a small picture
+        resolved = [
             resolve(view.kind, self.config.views, view.options, size=side, channels=fitted.channels) for view in spec
         ]
-        seeds = [derive_seed(seed, place) for place in range(len(spec))]
-        varied = [(recipe, at) for recipe, at in zip(recipes, seeds, strict=True) if recipe is not None]
-        target = Target(side, fitted.mean, fitted.std)
-        drawn = iter(
-            render(
-                rows, [recipe for recipe, _ in varied], [at for _, at in varied],
-                shard=shard, target=target, device=device,
-            )
-            if varied
-            else ()
-        )  # fmt: skip
-        plain: Tensor | None = None
-        if len(varied) < len(spec):
+        recipes = {place: recipe for place, recipe in enumerate(resolved) if recipe is not None}
+        by_side: dict[int, list[int]] = {}
+        for place in recipes:
+            by_side.setdefault(side_of(spec[place].options, size=side), []).append(place)
+        drawn: dict[int, Tensor] = {}
+        for pixels, places in by_side.items():
+            rendered = render(
+                rows, [recipes[place] for place in places], [derive_seed(seed, place) for place in places],
+                shard=shard, target=Target(pixels, fitted.mean, fitted.std), device=device,
+            )  # fmt: skip
+            drawn |= zip(places, rendered, strict=True)
+        if len(drawn) < len(spec):
             batch = to_tensor(self.standardise(rows)).to(device)
             plain = self.prepare().to(device)(batch)
-        return tuple(cast("Tensor", plain) if recipe is None else next(drawn) for recipe in recipes)
+            drawn |= {place: plain for place in range(len(spec)) if place not in recipes}
+        return tuple(drawn[place] for place in range(len(spec)))
 
     @property
     def prepared_shape(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """What a model can do, as pure functions from named arrays to named tensors: prepare → backbone → head.
 
-`embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}; `all` gives both in
-one pass. They are what is exported, served and measured: one definition for all three.
+`embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}, or {"value": [n k]}
+where labels are measured numbers; `all` gives both in one pass. They are what is exported, served and measured: one definition for all three.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bodh.contracts import Modality
 
-EMBEDDING, LOGITS, PROBABILITIES = "embedding", "logits", "probabilities"
+EMBEDDING, LOGITS, PROBABILITIES, VALUE = "embedding", "logits", "probabilities", "value"
 OUTPUTS: dict[str, tuple[str, ...]] = {"embed": (EMBEDDING,), "predict": (LOGITS, PROBABILITIES)}
 TIE = 1e-6
 """Two classes nearer than this in probability are a tie: rounding decides, not the model."""
@@ -44,6 +44,7 @@ class Capability(nn.Module):
         head: nn.Module | None = None,
         task: Task | None = None,
         block: str | None = None,
+        grid: int = 1,
         input_spec: Json,
     ) -> None:
         super().__init__()
@@ -54,19 +55,19 @@ class Capability(nn.Module):
         self.backbone = backbone
         self.task = task
         self.block = block
-        able = {"embed": OUTPUTS["embed"], "predict": OUTPUTS["predict"] if head is not None else ()}
+        self.grid = grid
+        said = (VALUE,) if task == "regress" else OUTPUTS["predict"]
+        able = {"embed": OUTPUTS["embed"], "predict": said if head is not None else ()}
         self.output_names = able["embed"] + able["predict"] if name == "all" else able[name]
-        if LOGITS in self.output_names:
-            self.head = head
-        else:
-            self.head = None
+        self.head = head if name != "embed" else None
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the named outputs for raw standardised records (image: uint8 `[n h w c]`)."""
         prepared = self.prepare(inputs)
         result: dict[str, Tensor] = {}
         if EMBEDDING in self.output_names and self.block is not None:
-            result[EMBEDDING] = self.backbone.blocks(prepared)[self.block]  # type: ignore[operator]
+            blocks = self.backbone.blocks(prepared, grid=self.grid) if self.grid > 1 else self.backbone.blocks(prepared)  # type: ignore[operator]
+            result[EMBEDDING] = blocks[self.block]
         if self.head is None:
             if EMBEDDING not in result:
                 result[EMBEDDING] = self.backbone(prepared)
@@ -75,6 +76,9 @@ class Capability(nn.Module):
         if EMBEDDING in self.output_names and EMBEDDING not in result:
             result[EMBEDDING] = pooled
         logits = self.head(pooled)
+        if self.task == "regress":
+            result[VALUE] = logits
+            return result
         result[LOGITS] = logits
         result[PROBABILITIES] = probabilities(logits, self.task)
         return result
@@ -104,8 +108,17 @@ def build(
     *,
     task: Task | None = None,
     block: str | None = None,
+    grid: int = 1,
 ) -> Capability:
     """Return capability `name` of `networks`, on their device, in evaluation mode.
+
+    Args:
+        networks: {"backbone": …} and, where the model has classes, {"head": …}.
+        modality: prepares records.
+        name: what it does.
+        task: what labels mean; None without a head.
+        block: whose features the embedding is; None: the pooled output.
+        grid: that block's map is averaged over a grid of this side; 1: wholly.
 
     Raises:
         UnknownName: the networks cannot do that; the message names what they can do.
@@ -124,6 +137,7 @@ def build(
         head=networks["head"] if has_head else None,
         task=task,
         block=block,
+        grid=grid,
         input_spec=modality.input_spec(),
     )
     first = next(iter(networks.parameters()), None)

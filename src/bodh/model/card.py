@@ -42,12 +42,14 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
     networks = manifest.networks
     return {
         **manifest.to_json(),
+        "best_grid": manifest.best_grid,
         "name": name,
         "parameters": parameters,
         "modality": manifest.modality.name,
-        "family": "supervised" if objective_name == "classify" else "self-supervised",
+        "family": "supervised" if objective_name in {"classify", "regress", "fixmatch"} else "self-supervised",
         "training_records": f"{data['records']:,}" if isinstance(data.get("records"), int) else "",
-        "classifies": "head" in networks,
+        "classifies": "head" in networks and manifest.task != "regress",
+        "measures": manifest.task == "regress",
         "deciding": {"multi": "finds any number of", "binary": "decides between"}.get(
             manifest.task or "", "chooses one of"
         ),

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from bodh.contracts import Modality, RecordStore
+from bodh.contracts import Modality, RecordStore, Shard, View, derive_seed
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
-from bodh.model.capabilities import EMBEDDING, PROBABILITIES, Capability
+from bodh.model.capabilities import EMBEDDING, PROBABILITIES, VALUE, Capability
 from bodh.model.folder import RECORDS, WEIGHTS, Folder, read_folder
 from bodh.model.manifest import Manifest
 from bodh.model.modality import modality_of
@@ -56,8 +56,9 @@ class LoadedModel:
             UnknownName: the model cannot do that.
         """
         return capabilities.build(
-            self.network, self.modality, name, task=self.manifest.task, block=self.manifest.best_block
-        )
+            self.network, self.modality, name,
+            task=self.manifest.task, block=self.manifest.best_block, grid=self.manifest.best_grid,
+        )  # fmt: skip
 
     def run(
         self, store: RecordStore, index: np.ndarray, capability: nn.Module, *, batch: int = BATCH
@@ -88,17 +89,56 @@ class LoadedModel:
         Raises:
             UnknownName: the backbone has no such block.
         """
+        grid = self.manifest.best_grid if block is None else 1
         block = block or self.manifest.best_block
-        capability = capabilities.build(self.network, self.modality, "embed", block=block)
+        capability = capabilities.build(self.network, self.modality, "embed", block=block, grid=grid)
         return self._filled(store, index, capability, EMBEDDING, batch)
 
-    def predict_rows(self, store: RecordStore, index: np.ndarray, *, batch: int = BATCH) -> np.ndarray:
-        """Return class probabilities `[n k]`, float32, of records at `index` [n].
+    def predict_rows(self, store: RecordStore, index: np.ndarray, *, batch: int = BATCH, views: int = 1) -> np.ndarray:
+        """Return class probabilities, or measured numbers, `[n k]`, float32, of records at `index` [n].
+
+        Args:
+            store: decoded records.
+            index: positions in the store.
+            batch: records in one pass.
+            views: see `averaged`.
 
         Raises:
             UnknownName: the model has no head.
         """
-        return self._filled(store, index, self.capability("predict"), PROBABILITIES, batch)
+        if views > 1:
+            starts = range(0, len(index), batch)
+            rows = (self.modality.standardise(store.rows(index[start : start + batch])) for start in starts)
+            return np.concatenate([self.averaged(part, views=views) for part in rows])
+        output = VALUE if self.manifest.task == "regress" else PROBABILITIES
+        return self._filled(store, index, self.capability("predict"), output, batch)
+
+    def averaged(self, rows: np.ndarray, *, views: int) -> np.ndarray:
+        """Return probabilities, or measured numbers, `[n k]`, averaged over each record and weak views of it.
+
+        What a record's views are does not depend on the records beside it, so its answer is always the same.
+        Exported files know nothing of this: they see the record itself.
+
+        Args:
+            rows: standardised.
+            views: the record itself and this many less one weak views; 1: the record alone.
+
+        Raises:
+            UnknownName: the model has no head.
+        """
+        capability = self.capability("predict")
+        measures = self.manifest.task == "regress"
+        total = self.compute(rows, capability)[VALUE if measures else PROBABILITIES]
+        spec = (View("weak"),) * (views - 1)
+        seed, alone = derive_seed("test-views"), Shard(0, 1, 1)
+        each = [self.modality.views(row[None], spec, seed, alone, self.device) for row in rows]
+        for parts in zip(*each, strict=True):
+            with torch.inference_mode():
+                logits = self.network["head"](self.network["backbone"](torch.cat(parts)))
+                told = logits if measures else capabilities.probabilities(logits, self.manifest.task)
+            total += told.float().cpu().numpy()
+        result: np.ndarray = total / views
+        return result
 
     def records(self) -> np.ndarray:
         """Return the real standardised records that the model carries for parity checks.

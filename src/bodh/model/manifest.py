@@ -100,8 +100,11 @@ class Manifest(Config):
     networks: dict[Literal["backbone", "head"], NetworkEntry] = Field(description="what the weights belong to")
     capabilities: dict[ComponentName, CapabilitySpec] = Field(min_length=1, description="what the model can do")
     task: Task | None = Field(description="what labels mean; null without a head")
-    class_names: tuple[str, ...] = Field(description="[k] in the order of the head's outputs")
+    class_names: tuple[str, ...] = Field(
+        description="[k] in the order of the head's outputs; for measured numbers what each is called"
+    )
     best_block: str | None = Field(description="block whose features `embed` gives; null: the pooled output")
+    best_grid: int = Field(1, ge=1, le=64, description="its map is averaged over a grid of this side; 1: wholly")
     metrics: dict[str, Any] = Field(description="figures measured on this model")
     provenance: dict[str, Any] = Field(description="where the model comes from")
     files: dict[str, FileEntry] = Field(description="every file that belongs to the model")
@@ -129,8 +132,11 @@ class Manifest(Config):
         ):
             raise ValueError("a head, a task, class names and 'predict' come together or not at all")
         for output in self.capabilities["predict"].outputs if self.class_names else ():
-            if output.name == "probabilities" and output.shape[1:] != (len(self.class_names),):
-                raise ValueError(f"{len(self.class_names)} class names for probabilities of shape {output.shape}")
+            if output.name in {"probabilities", "value"} and output.shape[1:] != (len(self.class_names),):
+                raise ValueError(f"{len(self.class_names)} class names for {output.name} of shape {output.shape}")
+        gives = "value" if self.task == "regress" else "probabilities"
+        if self.class_names and gives not in [output.name for output in self.capabilities["predict"].outputs]:
+            raise ValueError(f"a model of task {self.task!r} predicts {gives!r}, which is missing")
         if "embed" not in self.capabilities:
             raise ValueError("capabilities: 'embed' is missing")
         return self
@@ -141,7 +147,10 @@ class Manifest(Config):
 
     def to_json(self) -> Json:
         """Return the manifest as JSON values; `parse` reads it back."""
-        return self.model_dump(mode="json")
+        told = self.model_dump(mode="json")
+        if self.best_grid == 1:  # a bodh that knows of no grids reads the model too
+            del told["best_grid"]
+        return told
 
 
 def check_file_name(name: str) -> None:

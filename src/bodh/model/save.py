@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from bodh.errors import ModelError
 from bodh.model import capabilities, networks
 from bodh.model.card import card
 from bodh.model.folder import CARD, RECORDS, WEIGHTS, Folder, check_free, write_folder
+from bodh.model.loaded import load_model
 from bodh.model.manifest import (
     SCHEMA_VERSION,
     CapabilitySpec,
@@ -74,7 +76,7 @@ def save_model(
         schema_version=SCHEMA_VERSION,
         modality=ModalityEntry(name=modality.name, config=modality.config.model_dump(mode="json")),
         networks=networks.entries_of(specs),
-        capabilities=_capabilities(network, modality, task, best_block, records[:2]),
+        capabilities=_capabilities(network, modality, task, (best_block, 1), records[:2]),
         task=task,
         class_names=tuple(class_names),
         best_block=best_block,
@@ -85,6 +87,40 @@ def save_model(
     files = {WEIGHTS: networks.weights_to_bytes(weights), RECORDS: _records_to_bytes(records)}
     files[CARD] = card(manifest, parameters=sum(p.numel() for p in network.parameters()), name=_name(folder)).encode()
     return write_folder(Path(folder), manifest, files, overwrite=overwrite)
+
+
+def remember_block(folder: Path, block: str | None, grid: int, *, measured: Json) -> Folder:
+    """Write into the model at `folder` that `embed` gives the features of `block` from now on.
+
+    Manifest (with the shapes that follow) and card are written anew, weights and records stay; all in one step.
+
+    Args:
+        folder: the model folder.
+        block: a block of the backbone; None: the pooled output.
+        grid: its map is averaged over a grid of this side; 1: wholly.
+        measured: what the choice rests on, kept among the metrics.
+
+    Raises:
+        UnknownName: the backbone has no such block.
+        ModelError: the folder is damaged.
+        OutputError: it cannot be written; the old model is still there then.
+    """
+    model = load_model(folder)
+    verified = cast("Folder", model.folder)
+    before = model.manifest
+    rows = model.records()[:2]
+    manifest = before.model_copy(
+        update={
+            "capabilities": _capabilities(model.network, model.modality, before.task, (block, grid), rows),
+            "best_block": block,
+            "best_grid": grid,
+            "metrics": {**before.metrics, "best_block": plain(measured)},
+        }
+    )
+    files = {name: verified.read(name) for name in before.files}
+    parameters = sum(p.numel() for p in model.network.parameters())
+    files[CARD] = card(manifest, parameters=parameters, name=_name(verified.path)).encode()
+    return write_folder(verified.path, manifest, files, overwrite=True)
 
 
 def versions() -> dict[str, str]:
@@ -101,7 +137,7 @@ def versions() -> dict[str, str]:
 
 
 def _capabilities(
-    network: nn.ModuleDict, modality: Modality, task: Task | None, block: str | None, rows: np.ndarray
+    network: nn.ModuleDict, modality: Modality, task: Task | None, best: tuple[str | None, int], rows: np.ndarray
 ) -> dict[str, CapabilitySpec]:
     """Return what the model can do, measured by doing it with two real records."""
     inputs = (TensorSpec.model_validate(modality.input_spec()),)
@@ -109,7 +145,7 @@ def _capabilities(
     found = {}
     with evaluating(network), torch.inference_mode():
         for name in names:
-            capability = capabilities.build(network, modality, name, task=task, block=block)
+            capability = capabilities.build(network, modality, name, task=task, block=best[0], grid=best[1])
             device = next(network.parameters()).device
             outputs = capability(torch.from_numpy(rows).to(device))
             found[name] = CapabilitySpec(

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -26,7 +25,7 @@ from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, View, ViewSpec
 from bodh.heads import projection
 from bodh.losses.cosine import agreement, cosine_regression, spread
-from bodh.losses.teacher import base_for, follow, rising, teacher_of
+from bodh.losses.teacher import Teacher, base_for
 
 FAMILY = "contrast"
 NEEDS = Needs(smallest_batch=2)
@@ -81,9 +80,7 @@ class BYOL(nn.Module):
         self.backbone = backbone
         self.projector = projector
         self.predictor = predictor
-        self.teacher_backbone = teacher_of(cast("nn.Module", backbone))
-        self.teacher_projector = teacher_of(projector)
-        self.momentum = momentum
+        self.teacher = Teacher(cast("nn.Module", backbone), projector, momentum=momentum)
         self._views = views
 
     def views(self) -> ViewSpec:
@@ -94,7 +91,7 @@ class BYOL(nn.Module):
         """Return the loss of one batch of two views: each predicts the teacher's other."""
         first, second = batch.views
         p0, p1 = self._predict(first), self._predict(second)
-        t0, t1 = self._teach(first), self._teach(second)
+        t0, t1 = self.teacher(first), self.teacher(second)
         loss = cosine_regression(p0, t1) + cosine_regression(p1, t0)
         return StepOutput(loss, {"agreement": agreement(t0, t1), "spread": spread(t0)})
 
@@ -104,9 +101,7 @@ class BYOL(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """Move the teacher towards the student, ever more slowly (paper, section 3.3)."""
-        momentum = rising(self.momentum, progress.fraction)
-        follow(self.teacher_backbone, cast("nn.Module", self.backbone), momentum)
-        follow(self.teacher_projector, self.projector, momentum)
+        self.teacher.follow(cast("nn.Module", self.backbone), self.projector, progress.fraction)
 
     def keep(self) -> nn.ModuleDict:
         """Return the student's backbone; teacher and heads are thrown away."""
@@ -115,11 +110,6 @@ class BYOL(nn.Module):
     def _predict(self, view: Tensor) -> Tensor:
         prediction: Tensor = self.predictor(self.projector(self.backbone(view)))
         return prediction  # [n d]
-
-    @torch.no_grad()
-    def _teach(self, view: Tensor) -> Tensor:
-        target: Tensor = self.teacher_projector(self.teacher_backbone(view))
-        return target  # [n d]
 
 
 def build(backbone: Backbone, config: Config, facts: Facts) -> BYOL:

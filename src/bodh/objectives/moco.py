@@ -32,7 +32,7 @@ from bodh.heads import projection
 from bodh.losses.cosine import agreement, spread, unit
 from bodh.losses.gather import from_first, join_values, world
 from bodh.losses.info_nce import batch_contrast, queue_contrast
-from bodh.losses.teacher import base_for, follow, rising, teacher_of
+from bodh.losses.teacher import Teacher, base_for
 
 FAMILY = "contrast"
 NEEDS = Needs(smallest_batch=4)
@@ -111,10 +111,8 @@ class MoCoV2(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.projector = projector
-        self.teacher_backbone = teacher_of(cast("nn.Module", backbone))
-        self.teacher_projector = teacher_of(projector)
+        self.teacher = Teacher(cast("nn.Module", backbone), projector, momentum=momentum, rises=False)
         self.temperature = temperature
-        self.momentum = momentum
         self.groups = groups
         generator = torch.Generator().manual_seed(derive_seed("objective", "moco", queue, outputs))
         self.register_buffer("queue", unit(torch.randn(queue, outputs, generator=generator)))  # [m d]
@@ -146,10 +144,9 @@ class MoCoV2(nn.Module):
         return self.step(batch, progress)
 
     @torch.no_grad()
-    def after_step(self, progress: Progress) -> None:  # noqa: ARG002
+    def after_step(self, progress: Progress) -> None:
         """Move the teacher, and let the step's keys of all processes replace the oldest in the queue."""
-        follow(self.teacher_backbone, cast("nn.Module", self.backbone), self.momentum)
-        follow(self.teacher_projector, self.projector, self.momentum)
+        self.teacher.follow(cast("nn.Module", self.backbone), self.projector, progress.fraction)
         if not self._waiting:
             return
         size = len(self.queue)
@@ -177,18 +174,14 @@ class MoCoV2(nn.Module):
     def _keys(self, view: Tensor, groups: int, seed: int) -> Tensor:
         """Return the unit-length keys [n d] of `view`, normalised in shuffled company."""
         if not self._normalised:
-            return unit(self._teach(view))
+            return unit(self.teacher(view))
         n, (rank, processes) = len(view), world()
         generator = torch.Generator().manual_seed(seed)
         order = from_first(torch.randperm(n * processes, generator=generator).to(view.device))
         mine = slice(rank * n, (rank + 1) * n)
         shuffled = join_values(view)[order[mine]]
-        keys = torch.cat([self._teach(part) for part in shuffled.tensor_split(groups)])
+        keys = torch.cat([self.teacher(part) for part in shuffled.tensor_split(groups)])
         return unit(join_values(keys)[order.argsort()[mine]])
-
-    def _teach(self, view: Tensor) -> Tensor:
-        key: Tensor = self.teacher_projector(self.teacher_backbone(view))
-        return key
 
 
 class MoCoV3(nn.Module):
@@ -201,10 +194,8 @@ class MoCoV3(nn.Module):
         self.backbone = backbone
         self.projector = projector
         self.predictor = predictor
-        self.teacher_backbone = teacher_of(cast("nn.Module", backbone))
-        self.teacher_projector = teacher_of(projector)
+        self.teacher = Teacher(cast("nn.Module", backbone), projector, momentum=momentum)
         self.temperature = temperature
-        self.momentum = momentum
 
     def views(self) -> ViewSpec:
         """Return two strong views, the second sometimes solarised (as BYOL; paper, section 4.1)."""
@@ -214,7 +205,7 @@ class MoCoV3(nn.Module):
         """Return the loss of one batch of two views, every view in a pass of its own as in the authors' code."""
         first, second = batch.views
         q0, q1 = self._predict(first), self._predict(second)
-        k0, k1 = self._teach(first), self._teach(second)
+        k0, k1 = self.teacher(first), self.teacher(second)
         loss = batch_contrast(q0, k1, temperature=self.temperature)
         loss = loss + batch_contrast(q1, k0, temperature=self.temperature)
         return StepOutput(loss, {"agreement": agreement(k0, k1), "spread": spread(k0)})
@@ -225,9 +216,7 @@ class MoCoV3(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """Move the teacher towards the student, ever more slowly."""
-        momentum = rising(self.momentum, progress.fraction)
-        follow(self.teacher_backbone, cast("nn.Module", self.backbone), momentum)
-        follow(self.teacher_projector, self.projector, momentum)
+        self.teacher.follow(cast("nn.Module", self.backbone), self.projector, progress.fraction)
 
     def keep(self) -> nn.ModuleDict:
         """Return the student's backbone; teacher and heads are thrown away."""
@@ -236,11 +225,6 @@ class MoCoV3(nn.Module):
     def _predict(self, view: Tensor) -> Tensor:
         prediction: Tensor = self.predictor(self.projector(self.backbone(view)))
         return prediction  # [n d]
-
-    @torch.no_grad()
-    def _teach(self, view: Tensor) -> Tensor:
-        key: Tensor = self.teacher_projector(self.teacher_backbone(view))
-        return key  # [n d]
 
 
 def build(backbone: Backbone, config: Config, facts: Facts) -> MoCoV2 | MoCoV3:

@@ -13,6 +13,7 @@ import numpy as np
 from bodh.contracts import Json, RecordStore, Source
 from bodh.errors import BadRecord
 from bodh.records.duplicates import Duplicates, find_duplicates
+from bodh.records.splits import labelled
 
 _HEADERS = 20_000
 """Records whose headers are read; of larger sets an even sample."""
@@ -30,10 +31,11 @@ class DataReport:
         reading: how it is read, in words.
         modality: "image" or "vector".
         records: how many there are.
-        labels: "none", "one of k classes", "any of k classes at once".
+        labels: "none", "one of k classes", "any of k classes at once", "k measured numbers".
         fingerprint: of the source.
         splits: [{"part", "records", "labelled"}].
         classes: [{"class", "records", "train", "val", "test"}], the last three where there are several parts.
+        numbers: [{"value", "labelled", "missing", "least", "mean", "deviation", "most"}] where labels are measured.
         sizes: smallest, median, largest width and height, and how many differ.
         formats: file formats and colour modes with their counts.
         findings: [{"finding"}]: what a person should know, most important first.
@@ -51,6 +53,7 @@ class DataReport:
     fingerprint: str
     splits: list[Json] = field(default_factory=list)
     classes: list[Json] = field(default_factory=list)
+    numbers: list[Json] = field(default_factory=list)
     sizes: Json = field(default_factory=dict)
     formats: Json = field(default_factory=dict)
     findings: list[Json] = field(default_factory=list)
@@ -69,10 +72,11 @@ def describe(source: Source) -> DataReport:
     report = DataReport(
         name=source.name, reading=getattr(source, "reading", ""), modality=source.modality, records=len(source),
         labels=_labels(source), fingerprint=source.fingerprint,
-        splits=_split_rows(source), classes=_class_rows(source),
+        splits=_split_rows(source), classes=_class_rows(source), numbers=_number_rows(source),
     )  # fmt: skip
     _say(report, getattr(source, "notes", ()))
     _judge_classes(report)
+    _judge_numbers(report)
     return report
 
 
@@ -111,6 +115,8 @@ def _say(report: DataReport, texts: Sequence[str]) -> None:
 def _labels(source: Source) -> str:
     if source.targets is None:
         return "none"
+    if _measured(source.targets):
+        return f"{_count(len(source.class_names), 'measured number')}: {', '.join(source.class_names)}"
     return f"{'one' if source.targets.ndim == 1 else 'any'} of {len(source.class_names)} classes" + (
         "" if source.targets.ndim == 1 else " at once"
     )
@@ -119,7 +125,11 @@ def _labels(source: Source) -> str:
 def _labelled(targets: np.ndarray | None, chosen: np.ndarray) -> int:
     if targets is None:
         return 0
-    return int((targets[chosen] >= 0).sum()) if targets.ndim == 1 else int(chosen.sum())
+    return int(labelled(targets[chosen]).sum())
+
+
+def _measured(targets: np.ndarray | None) -> bool:
+    return targets is not None and targets.dtype.kind == "f"
 
 
 def _split_rows(source: Source) -> list[Json]:
@@ -132,7 +142,7 @@ def _split_rows(source: Source) -> list[Json]:
 
 
 def _class_rows(source: Source) -> list[Json]:
-    if source.targets is None:
+    if source.targets is None or _measured(source.targets):
         return []
     splits, targets = np.asarray(source.splits), np.asarray(source.targets)
     parts = [part for part in _PARTS if (splits == part).any()]
@@ -142,6 +152,32 @@ def _class_rows(source: Source) -> list[Json]:
         own = {part: int(counts[part][number]) for part in parts}
         rows.append({"class": name, "records": sum(own.values())} | (own if len(parts) > 1 else {}))
     return rows
+
+
+def _number_rows(source: Source) -> list[Json]:
+    if source.targets is None or not _measured(source.targets):
+        return []
+    rows: list[Json] = []
+    for name, column in zip(source.class_names, source.targets.reshape(len(source), -1).T, strict=True):
+        known = column[~np.isnan(column)].astype(np.float64)
+        row: Json = {"value": name, "labelled": len(known), "missing": len(column) - len(known)}
+        if len(known):
+            row |= {
+                "least": float(known.min()), "mean": float(known.mean()), "deviation": float(known.std()),
+                "most": float(known.max()),
+            }  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def _judge_numbers(report: DataReport) -> None:
+    texts = [
+        f"every {row['value']!r} is {row['mean']:g}: nothing to learn"
+        for row in report.numbers
+        if not row.get("deviation", 1)
+    ]
+    texts += [f"{row['missing']} records have no {row['value']!r}" for row in report.numbers if row["missing"]]
+    _say(report, texts)
 
 
 def _class_counts(targets: np.ndarray, classes: int) -> np.ndarray:
@@ -212,15 +248,16 @@ def _conflict(targets: np.ndarray | None, group: np.ndarray) -> bool:
     if targets is None:
         return False
     own = np.asarray(targets)[group]
-    if own.ndim == 1:
-        own = own[own >= 0]
+    own = own[labelled(own)]
     return len(np.unique(own, axis=0)) > 1
 
 
 def _group_row(store: RecordStore, kind: str, group: np.ndarray) -> Json:
     labels: list[str] = []
     if store.targets is not None and store.targets.ndim == 1:
-        labels = [store.class_names[int(t)] if t >= 0 else "" for t in store.targets[group[:10]]]
+        own = store.targets[group[:10]]
+        names = [f"{t:g}" if _measured(own) else store.class_names[int(t)] for t in own]
+        labels = [name if known else "" for name, known in zip(names, labelled(own), strict=True)]
     return {
         "kind": kind, "records": len(group), "parts": sorted(set(np.asarray(store.splits)[group].tolist())),
         "labels": sorted(set(labels)), "ids": [store.ids[int(position)] for position in group[:10]],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from bodh.contracts import Batch, Modality, RecordStore, Shard, ViewSpec, derive_seed
-from bodh.records.sampling import batch_positions
+from bodh.records.sampling import balanced_order, batch_positions, mixed_order
+from bodh.records.splits import labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Feed:
         accumulate: micro-batches in a step.
         seed: root seed of the run.
         place: this process.
+        groups: positions in `positions`, one array a class: every class is then drawn equally often in an epoch.
+        ratio: records without label beside each labelled one in every batch; 0: as they come.
     """
 
     ahead = 2
@@ -54,6 +58,8 @@ class Feed:
         accumulate: int = 1,
         seed: int = 0,
         place: Place,
+        groups: Sequence[np.ndarray] = (),
+        ratio: int = 0,
     ) -> None:
         micro = batch // accumulate
         if len(positions) < batch:
@@ -65,6 +71,23 @@ class Feed:
         self.positions = np.asarray(positions, dtype=np.int64)
         self.batch, self.accumulate, self.seed, self.place = batch, accumulate, seed, place
         self.shard = Shard(place.rank * share, (place.rank + 1) * share, micro)
+        self._order: Callable[[int], np.ndarray] | None = None
+        if groups:
+
+            @lru_cache(maxsize=2)
+            def order(epoch: int) -> np.ndarray:
+                return balanced_order(len(positions), groups, seed=seed, epoch=epoch)
+
+            self._order = order
+        elif ratio:
+            known = labelled(np.asarray(store.targets)[self.positions])
+            own, others = np.flatnonzero(known), np.flatnonzero(~known)
+
+            @lru_cache(maxsize=2)
+            def mixed(epoch: int) -> np.ndarray:
+                return mixed_order(len(positions), own, others, ratio=ratio, seed=seed, epoch=epoch)
+
+            self._order = mixed
         self.steps_per_epoch = len(positions) // batch
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="bodh-read")
         self._pending: dict[int, Future[tuple[np.ndarray, Any]]] = {}
@@ -87,7 +110,7 @@ class Feed:
         views = self.modality.views(
             rows, self.spec, derive_seed("views", self.seed, number), self.shard, self.place.device
         )
-        targets = self._targets(index)
+        targets = targets_of(self.store, index, self.place.device)
         lap("views")
         return Batch(
             views=views,
@@ -111,15 +134,17 @@ class Feed:
 
     def _read(self, number: int) -> tuple[np.ndarray, Any]:
         step, part = divmod(number, self.accumulate)
-        _, drawn = batch_positions(len(self.positions), batch=self.batch, step=step, seed=self.seed)
+        _, drawn = batch_positions(len(self.positions), batch=self.batch, step=step, seed=self.seed, order=self._order)
         first = part * self.shard.total
         index = self.positions[drawn[first + self.shard.start : first + self.shard.stop]]
         return index, self.store.rows(index)
 
-    def _targets(self, index: np.ndarray) -> torch.Tensor | None:
-        if self.store.targets is None:
-            return None
-        targets = torch.from_numpy(np.asarray(self.store.targets[index]))
-        # one class a record is an index, several are a row of zeros and ones for binary cross-entropy
-        targets = targets.long() if targets.ndim == 1 else targets.float()
-        return targets.to(self.place.device)
+
+def targets_of(store: RecordStore, index: np.ndarray, device: torch.device) -> torch.Tensor | None:
+    """Return the labels of records at `index` [n] as objectives take them (see `contracts.Batch`), or None."""
+    if store.targets is None:
+        return None
+    targets = torch.from_numpy(np.asarray(store.targets[index]))
+    # one class a record is an index, several are a row of zeros and ones for binary cross-entropy, numbers floats
+    targets = targets.float() if targets.ndim == 2 or targets.is_floating_point() else targets.long()
+    return targets.to(device)

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bodh import _catalog
 from bodh.contracts import Source
 from bodh.errors import DataError, suggestion
+from bodh.records.labels import as_numbers, relabelled
 
 ROOM = "records/sources"
 _NAMED = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9_]+):(?!//)")  # one letter is a Windows drive
@@ -23,6 +26,7 @@ def open_source(
     input: str | None = None,  # noqa: A002
     label: str | None = None,
     modality: str | None = None,
+    task: str = "auto",
 ) -> Source:
     """Open whatever the user calls data. Nothing is decoded.
 
@@ -32,13 +36,15 @@ def open_source(
         input: what holds the records, where the data offers a choice: a column, an array, a sub-folder.
         label: what holds the labels, where the data offers a choice.
         modality: "image" or "vector", where the data alone does not tell.
+        task: "auto": labels are classes or measured numbers as their type tells; "classify" insists on classes,
+            "regress" reads whole numbers as measured ones.
 
     Raises:
         DataError: nothing is there, or nothing of it can be read; the message says what was found and what to do.
         UnknownName: a named data set that does not exist.
     """
     if all(hasattr(data, name) for name in ("read", "fingerprint", "ids", "splits")):
-        return data  # type: ignore[no-any-return]
+        return _for_task(data, task)
     options = {"input": input, "label": label, "modality": modality}
     location = _location(data)
     fallback = None
@@ -47,10 +53,24 @@ def open_source(
         if getattr(module, "FALLBACK", False):
             fallback = module
         elif module.accepts(location):
-            return module.open_(location, **options)  # type: ignore[no-any-return]
+            return _for_task(module.open_(location, **options), task)
     if fallback is not None and fallback.accepts(location):
-        return fallback.open_(location, **options)  # type: ignore[no-any-return]
+        return _for_task(fallback.open_(location, **options), task)
     raise DataError(_unread(location))
+
+
+def _for_task(source: Any, task: str) -> Source:
+    """Return `source` with its labels read as `task` says."""
+    targets = source.targets
+    if task == "regress" and targets is not None and targets.dtype.kind != "f":
+        source = relabelled(source, *as_numbers(targets, source.class_names, owner=repr(source.name)))
+    if task == "classify" and targets is not None and targets.dtype.kind == "f":
+        example = float(targets[~np.isnan(targets)].reshape(-1)[0]) if not np.isnan(targets).all() else float("nan")
+        raise DataError(
+            f"labels of {source.name!r} are measured numbers such as {example:g}, not classes; give whole numbers or "
+            "words, choose another column with data.label=NAME, or type --task regress"
+        )
+    return source  # type: ignore[no-any-return]
 
 
 def _location(data: Any) -> Any:

@@ -19,10 +19,11 @@ def stratified_split(targets: np.ndarray, *, fraction: float, seed: int) -> tupl
     """Divide positions 0 … n - 1 into `(train, rest)` so that every class is shared out alike.
 
     Each class with two records or more has at least one on either side. Unlabelled records (-1) count as a class
-    of their own, and so does each combination of several labels.
+    of their own, and so does each combination of several labels. Of measured numbers, small, middle and large ones
+    are shared out alike (groups between quantiles).
 
     Args:
-        targets: [n] class index, or [n k] zeros and ones.
+        targets: [n] class index, [n k] zeros and ones, or [n] or [n k] floats.
         fraction: share of records in the *first* part, between 0 and 1 exclusive.
         seed: other seed, other split.
 
@@ -59,8 +60,10 @@ def label_budget(
 
     Args:
         targets: [n] class index, -1 where unlabelled (never drawn); or [n k] zeros and ones. With several labels a
-            record is drawn where any of its labels still wants one, so that the budget is met for each label.
-        per_class: records a class; a class with fewer gives all it has. Give this or `fraction`.
+            record is drawn where any of its labels still wants one, so that the budget is met for each label. Of
+            measured numbers (floats, NaN where unlabelled) small and large ones are drawn alike.
+        per_class: records a class; a class with fewer gives all it has. Measured numbers have no classes: so many
+            records in all. Give this or `fraction`.
         fraction: share of each class, above 0 up to 1; at least one record a class.
         seed: other seed, other draw.
 
@@ -77,6 +80,8 @@ def label_budget(
     if fraction is not None and not 0.0 < fraction <= 1.0:
         raise DataError(f"fraction must be above 0 and at most 1, not {fraction}")
     targets = np.asarray(targets)
+    if targets.dtype.kind == "f":
+        return _budget_of_numbers(targets, per_class, fraction, seed)
     member = _membership(targets) if targets.ndim == 2 else None  # [n k]
     counts = np.bincount(targets[targets >= 0]) if member is None else member.sum(0)
     if not counts.any():
@@ -92,6 +97,14 @@ def label_budget(
     rank = shuffled.cumsum(0) - 1  # among the records of that label
     drawn = (shuffled & (rank < quota)).any(1)
     return np.sort(order[drawn])
+
+
+def labelled(targets: np.ndarray) -> np.ndarray:
+    """Return [n] bool, which records have a label; records of several labels at once all have."""
+    if targets.dtype.kind == "f":
+        known: np.ndarray = ~np.isnan(targets.reshape(len(targets), -1)).all(axis=1)
+        return known
+    return targets >= 0 if targets.ndim == 1 else np.ones(len(targets), bool)
 
 
 def train_val_test(store: RecordStore, seed: int) -> dict[str, np.ndarray]:
@@ -124,9 +137,36 @@ def _generator(purpose: str, seed: int) -> np.random.Generator:
 
 
 def _groups(targets: np.ndarray) -> np.ndarray:
-    """Return [n] group numbers: the class, or the combination of labels."""
-    _, group = np.unique(np.asarray(targets), axis=0, return_inverse=True)
+    """Return [n] group numbers: the class, the combination of labels, or between which quantiles numbers lie."""
+    targets = np.asarray(targets)
+    if targets.dtype.kind == "f":
+        columns = targets.reshape(len(targets), -1)
+        bins = int(np.clip((len(targets) / 5) ** (1 / columns.shape[1]), 1, 10))  # about five records a group or more
+        targets = np.stack([_quantiles(column, bins) for column in columns.T], axis=1)
+    _, group = np.unique(targets, axis=0, return_inverse=True)
     return group.reshape(-1)
+
+
+def _quantiles(values: np.ndarray, bins: int) -> np.ndarray:
+    """Return [n] which of `bins` equally full ranges each value lies in; -1 for not-a-number."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return np.full(len(values), -1)
+    edges = np.quantile(values[known], np.linspace(0, 1, bins + 1)[1:-1])
+    return np.where(known, np.searchsorted(edges, values, side="right"), -1)
+
+
+def _budget_of_numbers(targets: np.ndarray, records: int | None, fraction: float | None, seed: int) -> np.ndarray:
+    """Return positions [q] drawn evenly over small and large numbers; a larger budget contains a smaller one."""
+    usable = np.flatnonzero(labelled(targets))
+    if not len(usable):
+        raise DataError("no record is labelled, so no label budget can be drawn")
+    group = _groups(targets[usable])
+    generator = _generator("budget", seed)
+    turn = _ranks(group, generator)
+    order = np.lexsort((generator.permutation(len(usable)), turn))  # one of every group, then the next of every group
+    count = records if records is not None else max(1, round((fraction or 0.0) * len(usable)))
+    return np.sort(usable[order[:count]])
 
 
 def _ranks(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -107,10 +107,12 @@ def _smaller(png: bytes) -> bytes:
 
 
 def label_of(store: RecordStore, at: int) -> str:
-    """Return the class name of a record, several joined by commas, or "" without one."""
+    """Return the class name of a record, several joined by commas, its measured numbers, or "" without one."""
     if store.targets is None:
         return ""
     target = store.targets[at]
+    if target.dtype.kind == "f":
+        return ", ".join(f"{number:g}" for number in np.atleast_1d(target) if not np.isnan(number))
     if np.ndim(target):
         return ", ".join(name for name, held in zip(store.class_names, target, strict=True) if held)
     return store.class_names[int(target)] if int(target) >= 0 else ""

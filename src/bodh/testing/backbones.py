@@ -57,6 +57,18 @@ def check_shapes(backbone: Any, shape: Sequence[int]) -> None:
         _same(blocks[backbone.block_names[-1]], pooled, "the last block gives what forward gives")
 
 
+def check_grid(backbone: Any, shape: Sequence[int]) -> None:
+    """Blocks averaged over a grid have as many numbers or a multiple, and a grid of one changes nothing."""
+    backbone.eval()
+    x = _inputs(2, shape)
+    with torch.no_grad():
+        plain, one, finer = backbone.blocks(x), backbone.blocks(x, grid=1), backbone.blocks(x, grid=2)
+    _expect(tuple(finer) == backbone.block_names, "blocks(grid=2) has the names of block_names, in their order")
+    for name, values in finer.items():
+        _expect(torch.equal(one[name], plain[name]), "a grid of one is what blocks() gives without being told")
+        _expect(values.ndim == 2 and values.shape[1] % plain[name].shape[1] == 0, "a grid multiplies the width")
+
+
 def check_rows_are_independent(backbone: Any, shape: Sequence[int]) -> None:
     """In evaluation a record's features do not depend on what else is in the batch, nor on when it is asked."""
     backbone.eval()
@@ -126,6 +138,7 @@ def check_export(backbone: Any, shape: Sequence[int]) -> None:
 
 CHECKS: tuple[Callable[[Any, Sequence[int]], None], ...] = (
     check_shapes,
+    check_grid,
     check_rows_are_independent,
     check_spec,
     check_blocks_hold_all,

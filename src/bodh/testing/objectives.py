@@ -22,6 +22,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
+from bodh.backbones._stages import pooled
 from bodh.contracts import Batch, Facts, Features, NetworkSpec, Objective, Progress, Task, View, derive_seed
 from bodh.train.config import TrainConfig
 
@@ -58,11 +59,10 @@ class TinyBackbone(nn.Module):
             return Features(y, None, None)
         return Features(y.mean(dim=(2, 3)), y.flatten(2).transpose(1, 2), y)
 
-    def blocks(self, x: Tensor) -> dict[str, Tensor]:
+    def blocks(self, x: Tensor, *, grid: int = 1) -> dict[str, Tensor]:
         """Return the pooled features of both blocks."""
         first = self.first(x)
-        second = self.second(first)
-        return {name: y.flatten(2).mean(2) if y.ndim == 4 else y for name, y in (("first", first), ("second", second))}
+        return {name: pooled(y, grid=grid) for name, y in (("first", first), ("second", self.second(first)))}
 
     def block_modules(self) -> dict[str, list[nn.Module]]:
         """Return the modules of both blocks."""
@@ -76,7 +76,8 @@ class Subject:
     Attributes:
         module: holds `Config`, `NEEDS`, `FAMILY`, `DEFAULTS` and `build`.
         settings: overrides of `Config`.
-        task: what labels mean; used by objectives that need labels.
+        task: what labels mean; used by objectives that need labels. One whose module lists others as `TASKS` gets the
+            first of them.
         shape: of one prepared record.
     """
 
@@ -87,19 +88,47 @@ class Subject:
 
     def build(self, seed: int = 0) -> nn.Module:
         """Return a newly built objective in training mode, its weights drawn from `seed`."""
-        classes = 2 if self.task == "binary" else 4
-        labels = {
-            "task": self.task,
-            "class_names": tuple(f"वर्ग {k}" for k in range(classes)),
-            "class_counts": (ROWS,) * classes,
-        }
+        task = self.means
+        classes = 2 if task == "binary" else 4
+        labels: dict[str, Any] = {"task": task, "class_names": tuple(f"वर्ग {k}" for k in range(classes))}
+        if task == "regress":
+            labels |= {"target_mean": (3.0,) * classes, "target_deviation": (2.0,) * classes}
+        else:
+            labels["class_counts"] = (ROWS,) * classes
         facts = Facts(
-            records=8 * ROWS, steps=STEPS, batch_size=ROWS, **cast("Any", labels if self.module.NEEDS.labels else {})
-        )
+            records=8 * ROWS, steps=STEPS, batch_size=ROWS, **self._about_records(),
+            **cast("Any", labels if self.module.NEEDS.labels else {}),
+        )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("testing", seed))
-            built = self.module.build(TinyBackbone(self.shape), self.module.Config(**self.settings), facts)
+            built = self.module.build(self._backbone(), self.module.Config(**self.settings), facts)
         return cast("nn.Module", built.train())
+
+    def _backbone(self) -> nn.Module:
+        """Return the tiny backbone, or where patches must be left out a tiny transformer."""
+        if not self.module.NEEDS.masking:
+            return TinyBackbone(self.shape)
+        from bodh.backbones import vit
+
+        return vit.build(shape=self.shape, width=16, depth=2, heads=2, patch=2)
+
+    def _about_records(self) -> dict[str, Any]:
+        """Return what `Facts` tells of the records, and the same teacher every time where one is needed."""
+        facts: dict[str, Any] = {"shape": self.shape}
+        if len(self.shape) == 3:
+            facts |= {"mean": (0.5,) * self.shape[0], "std": (0.25,) * self.shape[0]}
+        facts["sample"] = lambda most: torch.randn(most, *self.shape, generator=torch.Generator().manual_seed(1))
+        if self.module.NEEDS.teacher:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed("testing", "teacher"))
+                facts["teacher"] = TinyBackbone(self.shape, dim=24)
+        return facts
+
+    @property
+    def means(self) -> Task:
+        """What labels mean to this objective."""
+        able: tuple[Task, ...] = getattr(self.module, "TASKS", (self.task,))
+        return self.task if self.task in able else able[0]
 
     def batch(self, seed: int = 0) -> Batch:
         """Return a batch of as many views as the objective asks for; views of a record are alike, targets learnable."""
@@ -110,8 +139,12 @@ class Subject:
         )
         targets: Tensor | None = None
         if self.module.NEEDS.labels:
-            index = torch.arange(ROWS) % (2 if self.task == "binary" else 4)
-            targets = torch.nn.functional.one_hot(index, 4).float() if self.task == "multi" else index
+            index = torch.arange(ROWS) % (2 if self.means == "binary" else 4)
+            targets = index
+            if self.means in {"multi", "regress"}:
+                targets = torch.nn.functional.one_hot(index, 4).float()
+            if self.module.NEEDS.unlabelled:
+                targets = index.where(torch.arange(ROWS) % 2 == 0, -1)
         return Batch(views, torch.arange(ROWS), targets, seed=derive_seed("testing", "step", seed))
 
 
@@ -241,8 +274,8 @@ def check_deterministic(subject: Subject) -> None:
 
 
 def check_learns(subject: Subject) -> None:
-    """Twenty steps on one batch lower its loss; teacher and queue are held still, so that the question stays."""
-    losses = _train(subject.build(), [subject.batch()] * STEPS, after=False)
+    """Twenty steps on one batch lower its loss; teacher, queue and schedules are held still: the question stays."""
+    losses = _train(subject.build(), [subject.batch()] * STEPS, after=False, at=_at(STEPS // 2))
     _claim(losses[-1] < losses[0], f"the loss went from {losses[0]:.4f} to {losses[-1]:.4f} in {STEPS} steps")
 
 
@@ -310,13 +343,15 @@ def _tensors(batch: Batch) -> list[Tensor]:
     return [*batch.views, batch.index, *([] if batch.targets is None else [batch.targets])]
 
 
-def _train(objective: nn.Module, batches: list[Batch], *, start: int = 0, after: bool = True) -> list[float]:
-    """Train as the loop does, one step a batch; return the losses."""
+def _train(
+    objective: nn.Module, batches: list[Batch], *, start: int = 0, after: bool = True, at: Progress | None = None
+) -> list[float]:
+    """Train as the loop does, one step a batch, where `at` is given always at that point; return the losses."""
     # Plain gradient descent has no state of its own, so that a resume needs the objective's state alone.
     optimiser = torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], lr=0.05)
     losses = []
     for step, batch in enumerate(batches, start):
-        output = objective(batch, _at(step))
+        output = objective(batch, at or _at(step))
         optimiser.zero_grad()
         output.loss.backward()
         optimiser.step()

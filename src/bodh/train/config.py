@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Gt
 from pydantic import Field, model_validator
 
 from bodh.config.base import Config
@@ -17,8 +18,43 @@ class TrainConfig(Config):
     batch: int = Field(256, ge=1, description="records in one optimiser step, over all processes")
     accumulate: int = Field(1, ge=1, description="micro-batches whose gradients are added up to one step")
     optimiser: Literal["adamw", "sgd", "lars"] = Field("adamw", description="update rule")
-    learning_rate: float = Field(1e-3, gt=0, description="peak, for a batch of 256; scaled linearly with the batch")
+    learning_rate: Annotated[float, Gt(0)] | Literal["find"] = Field(
+        1e-3,
+        description="peak, for a batch of 256; scaled linearly with the batch. find: try rates on a copy that is "
+        "thrown away, and take the one in the valley of the loss",
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="stage k of K gets the rate times this to the power K - k, heads the whole rate"
+    )
+    gradual: float = Field(
+        0.0, ge=0, le=1, description="share of the run over which stages begin to learn, last first; 0: all at once"
+    )
+    frozen_norms: bool = Field(False, description="batch norms of the backbone keep the statistics that they came with")
+    linear_first: bool | None = Field(
+        None,
+        description="fit the head on frozen features before the network is trained; None: where it is a trained one",
+    )
+    balance: bool = Field(False, description="draw every class equally often, whatever its number of records")
+    validation: float | None = Field(
+        None,
+        gt=0,
+        le=0.5,
+        description="share of the labels set aside to look at every epoch, where the data has no validation part; "
+        "None: a tenth where something needs it, else nothing",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="epochs without a better validation figure after which the run stops; the best weights are kept",
+    )
+    calibrate: bool | None = Field(
+        None,
+        description="set the temperature of the probabilities on the validation part; None: where there is one",
+    )
     weight_decay: float = Field(1e-4, ge=0, description="decay of weights; biases and norms are never decayed")
+    weight_decay_end: float | None = Field(
+        None, ge=0, description="decay at the end of the run, reached along half a cosine (DINO: 0.4); None: constant"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars; beta 1 of adamw")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate after the warm-up")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the run in which the rate rises linearly")

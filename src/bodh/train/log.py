@@ -121,6 +121,11 @@ class Progress:
         """Show one monitor record of the log from now on."""
         self._score = f"rank {record['rankme']:.0f}" if record.get("rankme") is not None else ""
 
+    def validated(self, record: Json) -> None:
+        """Show one validation record of the log from now on."""
+        figures = (f"{name} {record[name]:.3f}" for name in ("loss", "accuracy") if name in record)
+        self._score = "validation " + " ".join(figures)
+
 
 def _bar() -> Any:
     from rich.console import Console

@@ -25,9 +25,12 @@ from bodh.records.feed import Feed
 from bodh.train import checkpoint, signals
 from bodh.train.config import TrainConfig
 from bodh.train.engine import Engine
+from bodh.train.find import find_rate
+from bodh.train.freeze import Freezer
 from bodh.train.log import JsonLog, Progress
 from bodh.train.monitor import Choice, Monitor
-from bodh.train.optimise import Clock, Plan, build_optimiser, rate_at
+from bodh.train.optimise import Clock, Plan, build_optimiser, decay_at, rate_at
+from bodh.train.validate import Best, Validation
 
 logger = logging.getLogger("bodh")
 
@@ -53,17 +56,24 @@ class Training:
     config: TrainConfig
     engine: Engine
     plan: Plan
+    held: tuple[str, ...] = ()
+    """stages of the backbone that never train"""
     step: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
     scores: Json = field(default_factory=dict)
     choice: Choice = field(default_factory=Choice)
+    best: Best = field(default_factory=Best)
 
     def __post_init__(self) -> None:
         if self.config.channels_last:
             self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = self.engine.wrap(self.objective)
-        self.optimiser = build_optimiser(self.objective, self.config)
+        self.objective.to(self.engine.device)
+        self.freezer = Freezer(
+            self.objective, self.backbone,
+            held=self.held, gradual=self.config.gradual, norms=self.config.frozen_norms,
+        )  # fmt: skip
+        self.optimiser = build_optimiser(self.objective, self.config, backbone=self.backbone)
         self.scaler = torch.amp.GradScaler(self.engine.device.type, enabled=self.engine.precision is torch.float16)
         self.trainable = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
         self.sane = [buffer.clone() for buffer in self.objective.buffers()]
@@ -71,6 +81,7 @@ class Training:
         self.born = time.monotonic()
         if self.config.compile:
             self.backbone.compile()
+        self.thaw()
 
     @property
     def methods(self) -> Objective:
@@ -81,6 +92,17 @@ class Training:
     def backbone(self) -> nn.Module:
         """The network whose features are scored."""
         return self.methods.keep()["backbone"]
+
+    @property
+    def ended(self) -> bool:
+        """True where the plan is fulfilled, or validation has not got better for `patience` epochs."""
+        patience = self.config.patience
+        return self.step >= self.plan.steps or (patience is not None and self.best.stale >= patience)
+
+    def thaw(self) -> None:
+        """Let those parts train that do so by now; data-parallel hooks are made anew, for they hang on what trains."""
+        if self.freezer.enter(self.plan.fraction(self.step)):
+            self.model = self.engine.wrap(self.objective)
 
     def elapsed(self) -> float:
         """Return seconds of training so far, earlier lives of a resumed run included."""
@@ -99,6 +121,7 @@ class Training:
             "skipped_in_a_row": self.skipped_in_a_row,
             "scores": self.scores,
             "choice": self.choice.to_json(),
+            "best": self.best.to_json(),
             "plan": self.plan.to_json() | {"spent": self.elapsed()},
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -110,14 +133,19 @@ class Training:
         self.step, self.skipped = state["step"], state["skipped"]
         self.skipped_in_a_row, self.scores = state["skipped_in_a_row"], state["scores"]
         self.choice, self.plan = Choice(**state["choice"]), Plan(**state["plan"])
+        self.best = Best(**state.get("best", {}))
         self.objective.load_state_dict(state["objective"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.sane = [buffer.clone() for buffer in self.objective.buffers()]
 
 
-def train(training: Training, *, run: Path, monitor: Monitor | None, title: str) -> Outcome:
+def train(
+    training: Training, *, run: Path, monitor: Monitor | None, title: str, validation: Validation | None = None
+) -> Outcome:
     """Train until the plan is fulfilled; resume from the newest checkpoint in `run` where there is one.
+
+    With `validation`, loss and figures are measured on it every epoch; with `patience`, the best weights are kept.
 
     Raises:
         Interrupted: SIGINT or SIGTERM, after a finished step and a saved checkpoint.
@@ -129,19 +157,21 @@ def train(training: Training, *, run: Path, monitor: Monitor | None, title: str)
     if saved is not None:
         training.restore(saved)
         logger.info("resuming %s at step %d of %d", run, training.step, training.plan.steps)
-    elif training.plan.seconds is not None:
-        training.plan.steps = _plan_steps(training)
-    every = _monitor_interval(training)
+    else:
+        if config.learning_rate == "find":
+            training.plan.rate = find_rate(training, _one_step, run)
+        if training.plan.seconds is not None:
+            training.plan.steps = _plan_steps(training)
+    every, per_epoch = _monitor_interval(training), training.feed.steps_per_epoch
     log = JsonLog(run / "log.jsonl" if engine.leads else None, resumed_at=training.step)
     bar = Progress(
         config.progress if engine.leads else "none", title=title, steps=training.plan.steps, start=training.step
     )
     last_saved = last_logged = time.monotonic()
     logged_at = training.step
-    training.objective.train()
     training.clock = Clock()
     with signals.watch() as stop, log, bar, closing(training.feed):
-        while training.step < training.plan.steps:
+        while not training.ended:
             figures = _one_step(training)
             training.step += 1
             bar.advance(training.step)
@@ -157,18 +187,20 @@ def train(training: Training, *, run: Path, monitor: Monitor | None, title: str)
             if monitor is not None and (training.step % every == 0 or training.step == training.plan.steps):
                 _look(training, monitor, log, bar)
                 training.clock.lap("other")
+            if validation is not None and (training.step % per_epoch == 0 or training.step == training.plan.steps):
+                _validate(training, validation, log, bar)
+                training.clock.lap("other")
             stopping = engine.agree(stop.number is not None)
-            ended = training.step >= training.plan.steps
-            if stopping or ended or now - last_saved >= 60 * config.checkpoint_minutes:
+            if stopping or training.ended or now - last_saved >= 60 * config.checkpoint_minutes:
                 _save(training, run)
                 last_saved = time.monotonic()
                 training.clock.lap("other")
-            if stopping and not ended:
+            if stopping and not training.ended:
                 number = stop.number or 15
                 raise Interrupted(
                     number, f"stopped at step {training.step}; the run is saved, type the same line with --resume"
                 )
-        choice = training.choice.settle(training.step, training.methods.keep())
+        choice = _settle(training)
         log.write(
             {"kind": "event", "event": "end", "step": training.step, "choice": choice, "seconds": training.elapsed()}
         )
@@ -176,13 +208,17 @@ def train(training: Training, *, run: Path, monitor: Monitor | None, title: str)
     return Outcome(training.step, epochs, training.elapsed(), training.skipped, training.scores, choice)
 
 
-def _one_step(training: Training) -> dict[str, Tensor]:
-    """Do one optimiser step; return the figures of its last micro-batch, on the device."""
+def _one_step(training: Training, rate: float | None = None) -> dict[str, Tensor]:
+    """Do one optimiser step, at `rate` or else the schedule's; return the last micro-batch's figures, on the device."""
     config, engine, optimiser = training.config, training.engine, training.optimiser
     progress = training.progress()
-    rate = rate_at(training.plan.fraction(training.step), config)
+    training.thaw()
+    if rate is None:
+        rate = rate_at(training.plan.fraction(training.step), config, training.plan.rate)
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("scale", 1.0)  # runs begun before there were scales have none
+        if config.weight_decay_end is not None and group.get("decays", True):
+            group["weight_decay"] = decay_at(training.plan.fraction(training.step), config)
     losses: list[Tensor] = []
     figures: dict[str, Tensor] = {}
     for part in range(config.accumulate):
@@ -237,7 +273,7 @@ def _step_record(training: Training, figures: dict[str, Tensor], steps_per_secon
         "step": training.step,
         "steps": training.plan.steps,
         "epoch": training.feed.epoch(training.step - 1),
-        "lr": training.optimiser.param_groups[0]["lr"],
+        "lr": max(group["lr"] for group in training.optimiser.param_groups),
         "images_per_second": steps_per_second * training.config.batch,
         "seconds": training.elapsed(),
         "skipped": training.skipped,
@@ -264,6 +300,29 @@ def _look(training: Training, monitor: Monitor, log: JsonLog, bar: Progress) -> 
     training.engine.wait()
 
 
+def _validate(training: Training, validation: Validation, log: JsonLog, bar: Progress) -> None:
+    """Measure on the validation part, and take note where that was the best so far."""
+    measured = validation.measure(training.methods, training.objective, training.progress())
+    # on GPUs the last digit may differ between processes, and all must stop at the same step
+    figures = {name: training.engine.share(value) for name, value in measured.items()}
+    if training.config.patience is not None:
+        training.best.see(training.step, figures, training.methods.keep())
+    epoch = training.step / training.feed.steps_per_epoch
+    record = {"kind": "validation", "step": training.step, "epoch": epoch, **figures}
+    log.write(record)
+    bar.validated(record)
+
+
+def _settle(training: Training) -> Json:
+    """Put the weights that the model keeps into the objective; return which, and by what rule."""
+    kept = training.methods.keep()
+    if training.best.step >= 0:
+        record = training.best.settle(kept)
+        logger.info("the weights of step %d of %d are kept: %s", record["chosen"], training.step, record["why"])
+        return record
+    return training.choice.settle(training.step, kept)
+
+
 def _monitor_interval(training: Training) -> int:
     """Return the steps between two looks: an epoch, but at least 50 steps, so that looking stays cheap."""
     per_epoch = training.feed.steps_per_epoch
@@ -281,7 +340,7 @@ def _save(training: Training, run: Path) -> None:
 def _plan_steps(training: Training) -> int:
     """Time a few steps that change nothing and return how many fit into the budget."""
     before = {name: tensor.clone() for name, tensor in training.objective.state_dict().items()}
-    training.objective.train()
+    training.thaw()
     seconds: list[float] = []
     while len(seconds) < 2 or (len(seconds) < 5 and sum(seconds) < 0.03 * (training.plan.seconds or 0.0)):
         step, start = len(seconds), time.perf_counter()

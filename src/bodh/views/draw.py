@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bodh.views.colour import turns
+from bodh.views.randaugment import Steps, draw_steps
 from bodh.views.recipe import Recipe
 
 ATTEMPTS = 10
@@ -48,6 +49,8 @@ class Parameters:
     """[n] float64 pixels"""
     solarise: np.ndarray
     """[n] bool"""
+    steps: Steps
+    """of RandAugment"""
 
     def boxes(self, start: int, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
         """Return crops `[m 4]` int64 (top, left, height, width), pixels of the source, of the rows from `start` on.
@@ -114,6 +117,7 @@ def draw(recipe: Recipe, *, total: int, seed: int) -> Parameters:
         blur=u[:, 10] < recipe.blur,
         sigma=_between(*recipe.blur_sigma, u[:, 11]),
         solarise=u[:, 12] < recipe.solarise,
+        steps=draw_steps(recipe.randaugment, total=total, seed=seed),
     )
 
 

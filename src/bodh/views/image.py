@@ -1,7 +1,8 @@
 """Random views of image rows: parameters, then crop, colour, blur and normalisation, chunk by chunk.
 
-Steps, in SimCLR's order: crop with flip (and rotation) → jitter → grey → blur → solarise → normalise. A chunk of rows
-goes through all of them while it is in a core's cache, and only rows whose coin fell go through a step.
+Steps, in SimCLR's order: crop with flip (and rotation) → jitter → grey → blur → solarise → normalise; RandAugment,
+where asked for, comes before the jitter. A chunk of rows goes through all of them while it is in a core's cache, and
+only rows whose coin fell go through a step.
 
 On a CPU, which rows share a chunk depends on their place in the global batch alone: a shard that begins or ends
 inside a chunk computes that chunk whole, with blank rows in the missing places. So no bit of a view depends on the
@@ -22,6 +23,7 @@ from bodh.views import affine, colour, crop
 from bodh.views.blur import blur
 from bodh.views.draw import Parameters, draw
 from bodh.views.parallel import for_each
+from bodh.views.randaugment import apply_steps
 from bodh.views.recipe import Recipe
 
 CHUNK_PIXELS = 131072
@@ -181,8 +183,10 @@ def _geometry(chunk: _Chunk, parameters: Parameters, boxes: np.ndarray, size: in
 
 
 def _appearance(x: Tensor, parameters: Parameters, first: int) -> None:
-    """Change planes in place: jitter, grey, blur, solarise, each on the rows whose coin fell."""
+    """Change planes in place: RandAugment, jitter, grey, blur, solarise, each on the rows whose coin fell."""
     here = slice(first, first + x.shape[1])
+    if parameters.recipe.randaugment:
+        apply_steps(x, parameters.steps, here, parameters.recipe.magnitude)
     factors, sigma = parameters.factors[:, here], torch.from_numpy(parameters.sigma[here])
     _on(
         x,

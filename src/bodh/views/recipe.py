@@ -58,6 +58,10 @@ class ImageViews(Config):
         default=None, description="standard deviation of the blur, pixels, (least, most)"
     )
     solarise: Chance | None = Field(default=None, description="probability of inverting all values above one half")
+    randaugment: Annotated[int, Ge(0), Le(8)] | None = Field(
+        default=None, description="steps of RandAugment a view, after crop and flip; 0: none"
+    )
+    magnitude: Annotated[int, Ge(0), Le(30)] | None = Field(default=None, description="strength of those steps")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -87,6 +91,8 @@ class Recipe:
     blur: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarise: float = 0.0
+    randaugment: int = 0
+    magnitude: int = 9
 
 
 GEOMETRY = ("crop_scale", "crop_ratio", "flip", "rotation")
@@ -124,6 +130,20 @@ def preset(kind: str, *, size: int, channels: int) -> Recipe:
         grey=0.2 if colour else 0.0,
         blur=0.0 if small else 0.5,
     )
+
+
+def side_of(options: Mapping[str, Any], *, size: int) -> int:
+    """Return the side of a view in pixels: `size`, or the share of it that the view's option "side" asks for.
+
+    Raises:
+        ConfigError: the share is no number above 0 up to 1.
+    """
+    share = options.get("side")
+    if share is None:
+        return size
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise ConfigError(f"view setting side: a share of the training views' side, above 0 to 1; given {share!r}")
+    return max(1, round(share * size))
 
 
 def resolve(kind: str, settings: ImageViews, options: Mapping[str, Any], *, size: int, channels: int) -> Recipe | None:

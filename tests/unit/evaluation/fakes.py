@@ -101,20 +101,47 @@ def trained() -> LoadedModel:
 
 
 @cache
+def heights() -> MemoryStore:
+    """The same digits; of each, where its ink lies from top (0) to bottom (7), and how wide it is; some lack both."""
+    store = digits()
+    pixels = store.rows(np.arange(len(store)))[..., 0].astype(np.float64)
+    down = (pixels.sum(axis=2) * np.arange(8)).sum(axis=1) / pixels.sum(axis=(1, 2))
+    wide = (pixels.sum(axis=1) > 40).sum(axis=1)
+    targets = np.stack([down, wide], axis=1).astype(np.float32)
+    targets[::50] = np.nan
+    names = ("ऊँचाई", "width")
+    return MemoryStore(store.rows(np.arange(len(store))), targets=targets, splits=store.splits, class_names=names)
+
+
+@cache
+def measuring() -> LoadedModel:
+    """The trained network with a head for these numbers, fitted on its features of the training records."""
+    from bodh.api._regress import linear_head
+
+    store, plain = heights(), trained()
+    chosen = np.flatnonzero((store.splits == "train") & ~np.isnan(store.targets[:, 0]))
+    head, _ = linear_head(plain.features(store, chosen), store.targets[chosen])
+    network = nn.ModuleDict({"backbone": plain.network["backbone"], "head": head})
+    return loaded(network, names=store.class_names)
+
+
+@cache
 def random_model() -> LoadedModel:
     """The same network with random weights, passed off as pretrained."""
     torch.manual_seed(7)
     return loaded(nn.ModuleDict({"backbone": mlp(shape=(1, 8, 8), width=64, depth=2)}))
 
 
-def loaded(network: nn.ModuleDict, provenance: dict[str, Any] | None = None) -> LoadedModel:
-    """Return `network` as a model in memory."""
-    classes = NAMES if "head" in network else ()
+def loaded(
+    network: nn.ModuleDict, provenance: dict[str, Any] | None = None, names: tuple[str, ...] | None = None
+) -> LoadedModel:
+    """Return `network` as a model in memory; with `names` its head gives numbers of these names."""
+    classes = (names or NAMES) if "head" in network else ()
     tensor = TensorSpec(name="image", dtype="uint8", shape=("n", 8, 8, 1))
     out = TensorSpec(name="embedding", dtype="float32", shape=("n", 64))
     abilities = {"embed": CapabilitySpec(inputs=(tensor,), outputs=(out,))}
     if classes:
-        told = TensorSpec(name="probabilities", dtype="float32", shape=("n", 10))
+        told = TensorSpec(name="value" if names else "probabilities", dtype="float32", shape=("n", len(classes)))
         abilities["predict"] = CapabilitySpec(inputs=(tensor,), outputs=(told,))
     manifest = Manifest(
         schema_version=1,
@@ -124,7 +151,7 @@ def loaded(network: nn.ModuleDict, provenance: dict[str, Any] | None = None) -> 
             for name, part in network.items()
         },
         capabilities=abilities,
-        task="single" if classes else None,
+        task="regress" if names else "single" if classes else None,
         class_names=classes,
         best_block=None,
         metrics={},

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bodh.contracts import Batch, Facts, NetworkSpec, Progress
 from bodh.losses.gather import average, from_first, join, join_values, world
-from bodh.objectives import byol, classify, moco, simclr
+from bodh.objectives import barlow, byol, classify, dino, moco, simclr, supcon, vicreg
 from bodh.testing.objectives import TinyBackbone
 
 N, STEPS = 16, 3
@@ -24,6 +24,10 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any]]] = {
     "byol": (byol, {"head_norm": "none", "outputs": 8}),
     "moco-v2": (moco, {"head_norm": "none", "outputs": 8, "queue": 40}),
     "moco-v3": (moco, {"head_norm": "none", "outputs": 8, "version": "v3"}),
+    "barlow": (barlow, {"outputs": 8, "layers": 1}),
+    "vicreg": (vicreg, {"outputs": 8, "layers": 1}),
+    "supcon": (supcon, {"outputs": 8, "head_norm": "none"}),
+    "dino": (dino, {"outputs": 8, "bottleneck": 6, "small_views": 0, "head_norm": "none"}),
     "classify": (classify, {"class_weights": (1.0, 2.0, 0.5), "label_smoothing": 0.1}),
 }
 
@@ -45,7 +49,8 @@ class Plain(nn.Module):
 def _build(name: str) -> nn.Module:
     module, settings = SCENARIOS[name]
     torch.manual_seed(3)
-    facts = Facts(200, STEPS, N, "single" if name == "classify" else None, NAMES, (50, 100, 50))
+    task: Any = "single" if module.NEEDS.labels else None
+    facts = Facts(200, STEPS, N, task=task, class_names=NAMES, class_counts=(50, 100, 50))
     objective: nn.Module = module.build(Plain(), module.Config(**settings), facts)
     return objective.double()
 
@@ -80,7 +85,7 @@ def _shuffled_keys() -> tuple[Tensor, Tensor]:
     half = slice(world()[0] * 8, world()[0] * 8 + 8)
     view = _batch(0, half).views[1].contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        straight = nn.functional.normalize(objective.teacher_projector(objective.teacher_backbone(view)), dim=1)
+        straight = nn.functional.normalize(objective.teacher.projector(objective.teacher.backbone(view)), dim=1)
     return objective._keys(view, 2, seed=7 + world()[0]), straight
 
 

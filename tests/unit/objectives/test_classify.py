@@ -11,7 +11,8 @@ import torch
 from bodh.contracts import Batch, Facts, Progress
 from bodh.errors import ConfigError, DataError
 from bodh.objectives import classify
-from bodh.testing.objectives import TinyBackbone
+from bodh.testing.objectives import TinyBackbone, check_objective
+from bodh.views.mix import draw_mix
 
 AT = Progress(0, 10, 0, 1)
 NAMES = ("बिल्ली", "कुत्ता", "चिड़िया")
@@ -21,7 +22,7 @@ def _build(
     task: Any = "single", names: tuple[str, ...] = NAMES, counts: tuple[int, ...] = (10, 30, 20), **settings: Any
 ) -> classify.Classify:
     torch.manual_seed(0)
-    facts = Facts(60, 10, 8, task, names, counts)
+    facts = Facts(60, 10, 8, task=task, class_names=names, class_counts=counts)
     return classify.build(TinyBackbone((3, 8, 8)), classify.Config(**settings), facts)
 
 
@@ -117,3 +118,52 @@ def test_dropout_drops_by_the_batch_s_seed_and_only_in_training() -> None:
 def test_view_is_the_one_asked_for() -> None:
     assert [view.kind for view in _build().views()] == ["weak"]
     assert [view.kind for view in _build(view="plain").views()] == ["plain"]
+
+
+MIXED: dict[str, Any] = {"mixup": 0.4, "cutmix": 1.0, "label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize("task", ["single", "binary", "multi"])
+def test_mixing_keeps_the_contract(task: Any) -> None:
+    check_objective(classify, settings=MIXED, task=task)
+
+
+@pytest.mark.parametrize(("task", "k"), TASKS)
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixed_loss_is_the_mean_of_both_losses(task: Any, k: int, kind: str) -> None:
+    objective = _build(task, NAMES[:k], (9,) * k, **{kind: 1.0})
+    targets = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])
+    if task == "multi":
+        targets = torch.nn.functional.one_hot(targets, 3).float()
+    batch = _batch(targets, seed=4)
+    mix = draw_mix(batch.views[0].shape, mixup=objective.config.mixup, cutmix=objective.config.cutmix, seed=4)
+    assert mix is not None
+    logits = objective.head(objective.backbone(mix.records(batch.views[0])))
+
+    def loss(y: torch.Tensor) -> torch.Tensor:
+        if task == "single":
+            return torch.nn.functional.cross_entropy(logits, y)
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, y.reshape(logits.shape).float())
+
+    expected = mix.share * loss(targets) + (1 - mix.share) * loss(targets[mix.partner])
+    torch.testing.assert_close(objective(batch, AT).loss, expected)
+    objective.eval()  # evaluation never mixes
+    assert torch.equal(objective(batch, AT).loss, objective(_batch(targets, seed=5), AT).loss)
+
+
+def test_mixtures_with_an_unlabelled_record_count_by_their_known_share() -> None:
+    objective = _build(mixup=1.0)
+    nothing = objective(_batch(torch.full((8,), -1)), AT)
+    assert nothing.loss.item() == 0
+    assert bool(objective(_batch(torch.tensor([0, 1, 2, 0, -1, -1, -1, -1])), AT).loss.isfinite())
+
+
+def test_cutmix_of_vectors_is_refused() -> None:
+    facts = Facts(60, 10, 8, shape=(12,), task="single", class_names=NAMES, class_counts=(10, 30, 20))
+    with pytest.raises(ConfigError, match=r"cutmix=1.0 .* shape \(12,\); .*objective.mixup"):
+        classify.build(TinyBackbone((12,)), classify.Config(cutmix=1.0), facts)
+
+
+def test_randaugment_is_asked_for_as_a_view() -> None:
+    (view,) = _build(view="randaugment").views()
+    assert (view.kind, dict(view.options)) == ("weak", {"randaugment": 2})

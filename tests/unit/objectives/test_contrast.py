@@ -67,10 +67,10 @@ def test_byol_and_moco_v3_normalise_each_view_alone() -> None:
 @pytest.mark.parametrize(("module", "version"), [(byol, {}), (moco, {"version": "v3"}), (moco, {"version": "v2"})])
 def test_teacher_follows_once_a_step_and_not_in_between(module: Any, version: dict[str, str]) -> None:
     objective = _build(module, momentum=0.9, **version)
-    before = objective.teacher_backbone.second[0].weight.clone()
+    before = objective.teacher.backbone.second[0].weight.clone()
     objective(_batch(), _at(0)).loss.backward()
     objective(_batch(1), _at(0)).loss.backward()  # a second micro-batch
-    assert torch.equal(objective.teacher_backbone.second[0].weight, before)
+    assert torch.equal(objective.teacher.backbone.second[0].weight, before)
     student = objective.backbone.second[0].weight
     with torch.no_grad():
         student += 1
@@ -78,7 +78,7 @@ def test_teacher_follows_once_a_step_and_not_in_between(module: Any, version: di
     rises = version.get("version") != "v2"
     momentum = 1 - 0.1 * (math.cos(math.pi * 0.5) + 1) / 2 if rises else 0.9
     expected = momentum * before + (1 - momentum) * student.detach()
-    torch.testing.assert_close(objective.teacher_backbone.second[0].weight, expected)
+    torch.testing.assert_close(objective.teacher.backbone.second[0].weight, expected)
 
 
 @pytest.mark.parametrize(("module", "version"), [(byol, {}), (moco, {"version": "v3"}), (moco, {"version": "v2"})])
@@ -88,7 +88,7 @@ def test_teacher_never_gets_a_gradient_and_keeps_its_own_statistics(module: Any,
     for name, parameter in objective.named_parameters():
         assert parameter.requires_grad != name.startswith("teacher"), name
         assert not name.startswith("teacher") or parameter.grad is None, name
-    own = objective.teacher_backbone.first[1].running_mean
+    own = objective.teacher.backbone.first[1].running_mean
     assert float(own.abs().sum()) > 0
     assert not any(name.startswith("teacher") for name in objective.keep().state_dict())
 
@@ -111,13 +111,13 @@ def test_byol_refuses_what_is_out_of_range(settings: dict[str, Any]) -> None:
 def test_momentum_is_chosen_by_the_length_of_the_run(epochs: int, momentum: float) -> None:
     facts = Facts(records=1000, steps=epochs * 10, batch_size=100)
     for module, config in ((byol, byol.Config()), (moco, moco.Config(version="v3"))):
-        assert module.build(TinyBackbone((3, 8, 8)), config, facts).momentum == momentum
+        assert module.build(TinyBackbone((3, 8, 8)), config, facts).teacher.momentum == momentum
 
 
 def test_moco_v2_follows_slowly_only_in_long_runs() -> None:
     for steps, momentum in ((49_999, 0.99), (50_000, 0.999)):
         built = moco.build(TinyBackbone((3, 8, 8)), moco.Config(), Facts(1000, steps, 100))
-        assert built.momentum == momentum
+        assert built.teacher.momentum == momentum
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_queue_takes_the_step_s_keys_in_turn_and_wraps() -> None:
     for step in range(3):
         _, second = _batch(step).views
         with torch.no_grad():
-            keys = nn.functional.normalize(objective.teacher_projector(objective.teacher_backbone(second)), dim=1)
+            keys = nn.functional.normalize(objective.teacher.projector(objective.teacher.backbone(second)), dim=1)
         added.append(keys)
         _learn(objective, step)
     assert int(objective.pointer) == 48 % 40
@@ -178,7 +178,7 @@ def test_moco_v2_normalises_keys_in_shuffled_groups() -> None:
     view = batch.views[1]
     with torch.no_grad():
         raw = torch.cat(
-            [objective.teacher_projector(objective.teacher_backbone(part)) for part in view[order].split(4)]
+            [objective.teacher.projector(objective.teacher.backbone(part)) for part in view[order].split(4)]
         )
     expected = torch.empty_like(raw)
     expected[order] = nn.functional.normalize(raw, dim=1)

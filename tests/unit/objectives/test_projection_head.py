@@ -23,6 +23,7 @@ def test_layers() -> None:
     assert _kinds(norm="none") == ["Linear", "ReLU", "Linear"]
     assert _kinds(layers=1) == ["Linear"]
     assert _kinds(layers=3, norm="none") == ["Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    assert _kinds(norm="none", activation="gelu") == ["Linear", "GELU", "Linear"]
     assert _kinds(final_norm=True) == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
 
 
@@ -41,7 +42,13 @@ def test_head_is_built_again_from_its_spec() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [({"hidden": 0}, "hidden=0"), ({"layers": 0}, "layers=0"), ({"norm": "instance"}, "'instance'")]
+    ("wrong", "said"),
+    [
+        ({"hidden": 0}, "hidden=0"),
+        ({"layers": 0}, "layers=0"),
+        ({"norm": "instance"}, "'instance'"),
+        ({"activation": "tanh"}, "'tanh'"),
+    ],
 )
 def test_wrong_arguments_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):

@@ -153,3 +153,15 @@ def test_vectors_have_exact_copies_only():
 def test_equal_bytes_of_different_shapes_are_no_copies():
     rows = [np.zeros((2, 6, 3), np.uint8), np.zeros((6, 2, 3), np.uint8)]
     assert find_duplicates(MemoryStore(rows)).same == []
+
+
+def test_measured_numbers_are_described():
+    rows = np.random.default_rng(0).integers(0, 255, (6, 8, 8), dtype=np.uint8)
+    report = describe(open_source((rows, np.array([1.5, 2.5, np.nan, 4.5, 5.5, 6.0]))))
+    assert report.labels == "1 measured number: value"
+    assert report.classes == []
+    assert report.splits == [{"part": "train", "records": 6, "labelled": 5}]
+    (row,) = report.numbers
+    assert (row["labelled"], row["missing"], row["least"], row["most"]) == (5, 1, 1.5, 6.0)
+    assert row["mean"] == pytest.approx(4.0)
+    assert {"finding": "1 records have no 'value'"} in report.findings

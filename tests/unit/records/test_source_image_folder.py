@@ -185,3 +185,51 @@ def test_the_real_folder(shared: Path):
     assert source.class_names[:2] == ("dress", "hat")
     assert source.targets is not None
     assert np.bincount(source.targets[source.splits == "test"]).tolist() == [15, 12, 72, 38, 42, 26, 73, 30, 12, 52]
+
+
+def labelled_folder(folder: Path, table: str) -> Path:
+    fill(folder, ["a.png", "sub/b.png", "c.png"])
+    (folder / "labels.csv").write_text(table, encoding="utf-8")
+    return folder
+
+
+def test_a_table_beside_the_images_labels_them_with_numbers(tmp_path: Path):
+    table = "file,angle,weight\nsub/b.png,12.5,1\na.png,-3,\n"
+    source = opened(labelled_folder(tmp_path, table), label="angle")
+    assert list(source.ids) == ["a.png", "c.png", "sub/b.png"]
+    assert source.targets is not None
+    np.testing.assert_array_equal(source.targets, np.array([-3, np.nan, 12.5], np.float32))
+    assert source.class_names == ("angle",)
+    assert "labels from labels.csv: angle" in source.reading
+    assert source.notes == []
+    both = opened(tmp_path)
+    np.testing.assert_array_equal(both.targets, np.array([[-3, np.nan], [np.nan] * 2, [12.5, 1]], np.float32))
+    assert both.class_names == ("angle", "weight")
+    before = both.fingerprint
+    (tmp_path / "labels.csv").write_text(table + "c.png,1.5,2.5\n", encoding="utf-8")
+    assert opened(tmp_path).fingerprint != before
+    assert opened(tmp_path, label="first").class_names == ("sub",), "folders still can be asked for"
+
+
+def test_a_table_beside_the_images_may_hold_classes(tmp_path: Path):
+    source = opened(labelled_folder(tmp_path, "file,kind\na.png,बिल्ली\nc.png,dog\n"))
+    assert classes_of(source) == {"a.png": "बिल्ली", "c.png": "dog", "sub/b.png": ""}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,kind\nd.png,1\n", r"line 2 of labels.csv names 'd.png', which is no image in"),
+        ("file,kind\na.png,1\n./a.png,2\n", r"line 3 of labels.csv names 'a.png' a second time"),
+        ("file\na.png\n", r"needs a header such as file,value"),
+        ("file,kind,size\na.png,dog,1\n", r"several columns, which must all hold numbers; .* data.label=NAME"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_told(tmp_path: Path, table: str, message: str):
+    with pytest.raises(DataError, match=message):
+        opened(labelled_folder(tmp_path, table))
+
+
+def test_a_column_that_the_table_lacks_is_told(tmp_path: Path):
+    with pytest.raises(DataError, match=r"no column label='size'; its columns are: file, kind"):
+        opened(labelled_folder(tmp_path, "file,kind\na.png,1\n"), label="size")

@@ -79,8 +79,28 @@ def test_columns_can_be_chosen(tmp_path: Path):
         open_source(path, input="kind")
     with pytest.raises(DataError, match="no column label='breed'; its columns are: front, back, label"):
         open_source(path, input="back", label="breed")
-    with pytest.raises(DataError, match=r"measurements such as 0\.5"):
-        open_source(path, input="back", label="price")
+
+
+def test_columns_of_floats_are_measured_numbers(tmp_path: Path):
+    columns = {"image": images(3), "price": [0.5, 1.25, None], "age": [30, 7, 7], "kind": ["a", "b", "b"]}
+    path = write(tmp_path / "x.parquet", columns)
+    source = open_source(path, label="price")
+    assert source.targets is not None
+    assert source.targets.dtype == np.float32
+    np.testing.assert_array_equal(source.targets, np.array([0.5, 1.25, np.nan], np.float32))
+    assert source.class_names == ("price",)
+    both = open_source(path, label="price,age")
+    np.testing.assert_array_equal(both.targets, np.array([[0.5, 30], [1.25, 7], [np.nan, 7]], np.float32))
+    assert both.class_names == ("price", "age")
+    ages = open_source(path, label="age", task="regress")
+    assert ages.targets is not None
+    assert ages.targets.tolist() == [30.0, 7.0, 7.0]
+    with pytest.raises(DataError, match=r"words \(a, b\), which cannot be read as numbers"):
+        open_source(path, label="kind", task="regress")
+    with pytest.raises(DataError, match=r"measured numbers such as 0\.5, not classes"):
+        open_source(path, label="price", task="classify")
+    with pytest.raises(DataError, match="no column label='size'"):
+        open_source(path, label="price,size")
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path):

@@ -142,3 +142,27 @@ def test_a_fifth_is_set_aside_class_by_class_where_there_are_no_parts():
 def test_data_without_training_records_is_told():
     with pytest.raises(DataError, match="'set' has no training records, only: test"):
         train_val_test(store(["test", "test"]), seed=0)
+
+
+def test_measured_numbers_are_shared_out_by_size():
+    values = np.random.default_rng(0).exponential(size=200).astype(np.float32)
+    values[:20] = np.nan
+    train, rest = stratified_split(values, fraction=0.8, seed=0)
+    assert len(train) == 160
+    assert np.isnan(values[rest]).sum() == 4  # unlabelled records are a group of their own
+    edges = np.nanquantile(values, [0.25, 0.5, 0.75])
+    shares = np.bincount(np.searchsorted(edges, values[rest][~np.isnan(values[rest])]), minlength=4)
+    assert shares.min() >= 7, "every quarter of the range has about its fourth of 36"
+
+
+def test_a_budget_of_measured_numbers_counts_records_and_grows_by_adding():
+    values = np.stack([np.arange(100.0), np.arange(100.0) ** 2], axis=1).astype(np.float32)
+    values[:3] = np.nan
+    small, large = (label_budget(values, per_class=count, seed=1) for count in (10, 30))
+    assert (len(small), len(large)) == (10, 30)
+    assert set(small) < set(large)
+    assert not set(small) & {0, 1, 2}
+    assert len(label_budget(values, fraction=0.5, seed=1)) == 48
+    assert label_budget(values, per_class=10, seed=2).tolist() != small.tolist()
+    with pytest.raises(DataError, match="no record is labelled"):
+        label_budget(np.full(5, np.nan, np.float32), per_class=1, seed=0)

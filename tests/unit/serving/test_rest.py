@@ -108,6 +108,15 @@ def test_several_labels_at_once(make_app: MakeApp) -> None:
     assert "class" not in one
 
 
+def test_measured_numbers_are_answered_by_name(make_app: MakeApp) -> None:
+    call = Caller(make_app(models={"sizes": {"task": "regress"}}))
+    answer = call("POST", "/predict", files={"file": ("a.png", tiny.picture((255, 0, 51)), "image/png")}).json()
+    (said,) = answer["predictions"]
+    assert set(said) == {"input", "values"}
+    assert said["values"] == pytest.approx({"लाल": 10.0, "green <b>": 0.0, "blue & co": 2.0})
+    assert call("GET", "/model").json()["can"] == ["embed", "predict", "neighbours"]
+
+
 def test_health_says_ready(call: Caller) -> None:
     response = call("GET", "/health")
     assert response.status_code == 200

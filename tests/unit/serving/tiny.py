@@ -26,7 +26,8 @@ def manifest(*, predict: bool = True, task: str = "single", size: int = 8) -> di
     capabilities = {"embed": {"inputs": [entry], "outputs": outputs[:1]}}
     networks = {"backbone": {"room": "backbones", "name": "cnn", "arguments": {"shape": [3, size, size]}}}
     if predict:
-        capabilities["predict"] = {"inputs": [entry], "outputs": outputs[1:]}
+        value = [{"name": "value", "dtype": "float32", "shape": ["n", 3]}]
+        capabilities["predict"] = {"inputs": [entry], "outputs": value if task == "regress" else outputs[1:]}
         networks["head"] = {"room": "heads", "name": "linear", "arguments": {"inputs": 3, "outputs": 3}}
     config = ImageConfig(size=size, channels=3, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     return {
@@ -51,7 +52,10 @@ def write(path: Path, *, predict: bool = True, task: str = "single", size: int =
         helper.make_node("Div", ["mean", "full"], ["embedding"]),
     ]
     outputs = ["embedding"]
-    if predict:
+    if predict and task == "regress":
+        nodes.append(helper.make_node("Mul", ["embedding", "scale"], ["value"]))
+        outputs += ["value"]
+    elif predict:
         nodes.append(helper.make_node("Mul", ["embedding", "scale"], ["logits"]))
         kind = "Sigmoid" if task == "multi" else "Softmax"
         nodes.append(helper.make_node(kind, ["logits"], ["probabilities"]))

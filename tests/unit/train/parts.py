@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bodh import _catalog
-from bodh.contracts import Facts, Features, NetworkSpec, Objective, Shard, ViewSpec
+from bodh.contracts import Backbone, Facts, Features, NetworkSpec, Objective, Shard, ViewSpec
 from bodh.records.feed import Feed, Place
 from bodh.records.memory import MemoryStore
 from bodh.train.config import TrainConfig
@@ -59,7 +59,13 @@ def make_store(n: int = 64) -> MemoryStore:
 
 
 def make_training(
-    *, objective: str = "simclr", monitor: bool = False, plan: Plan | None = None, **settings: Any
+    *,
+    objective: str = "simclr",
+    monitor: bool = False,
+    plan: Plan | None = None,
+    backbone: nn.Module | None = None,
+    held: tuple[str, ...] = (),
+    **settings: Any,
 ) -> tuple[Training, Monitor | None]:
     values = {
         "batch": 16,
@@ -73,17 +79,17 @@ def make_training(
     store, place = make_store(), Place(torch.device("cpu"))
     positions = np.arange(len(store))
     torch.manual_seed(0)
-    backbone = TinyBackbone()
+    backbone = backbone or TinyBackbone()
     module = _catalog.get("objectives", objective)
     steps = int((config.epochs or 1) * len(store) // config.batch)
-    facts = Facts(64, steps, config.batch, "single", store.class_names, (16, 16, 16, 16))
-    task: Objective = module.build(backbone, module.Config(), facts)
+    facts = Facts(64, steps, config.batch, task="single", class_names=store.class_names, class_counts=(16, 16, 16, 16))
+    task: Objective = module.build(cast("Backbone", backbone), module.Config(), facts)
     feed = Feed(
         store, positions, NoiseModality(), task.views(), batch=config.batch, accumulate=config.accumulate,
         seed=config.seed, place=place,
     )  # fmt: skip
     look = Monitor(store, positions, NoiseModality(), records=32, seed=0, device=place.device) if monitor else None
-    return Training(task, feed, config, Engine(place.device), plan or Plan(steps)), look
+    return Training(task, feed, config, Engine(place.device), plan or Plan(steps), held), look
 
 
 def run(folder: Path, **options: Any) -> tuple[Training, Outcome]:

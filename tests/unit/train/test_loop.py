@@ -14,7 +14,7 @@ from bodh.errors import Diverged, Interrupted, ModelError
 from bodh.train import checkpoint, loop
 from bodh.train.log import read
 from bodh.train.monitor import Choice
-from bodh.train.optimise import Plan, rate_at
+from bodh.train.optimise import Plan, decay_at, rate_at
 from tests.unit.train.parts import NoiseModality, make_training, run, same_weights
 
 
@@ -43,7 +43,17 @@ def test_equals_a_plain_loop(tmp_path: Path) -> None:
     assert same_weights(trained.objective, plain.objective)
 
 
-@pytest.mark.parametrize("objective", ["simclr", "byol", "moco", "classify"])
+def test_weight_decay_goes_along_a_cosine_to_its_end(tmp_path: Path) -> None:
+    trained, _ = run(tmp_path, weight_decay=0.04, weight_decay_end=0.4)
+    config = trained.config
+    assert [decay_at(f, config) for f in (0, 0.5, 1, 1.2)] == pytest.approx([0.04, 0.22, 0.4, 0.4])
+    found = {len(group["params"][0].shape) > 1: group["weight_decay"] for group in trained.optimiser.param_groups}
+    assert found == {True: pytest.approx(decay_at(15 / 16, config)), False: 0}
+    constant = config.model_copy(update={"weight_decay_end": None})
+    assert decay_at(0.7, constant) == 0.04
+
+
+@pytest.mark.parametrize("objective", ["simclr", "byol", "moco", "dino", "classify"])
 def test_resume_is_exact(tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = run(tmp_path / "whole", objective=objective, monitor=True)
     real = loop._one_step

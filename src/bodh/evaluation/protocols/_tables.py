@@ -17,6 +17,7 @@ METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "ranking_precision": "label ranking precision",
+    "r2": "variance explained (R²)",
 }
 """The metric's key and how it is written."""
 

@@ -30,11 +30,13 @@ logger = logging.getLogger("bodh")
 
 LABELS = True
 HEAD = False
+TASKS = ("single", "binary", "multi", "regress")
 TITLE = "Label budget"
 SAVED = (
     "labels that a baseline needs for what the pretrained model reaches, as a multiple of its labels, read off the "
     "baseline's curve between budgets"
 )
+RECORDS = ("30", "100", "300", "1000", "100%")
 PER_CLASS = ("1", "2", "5", "10", "20", "100%")
 SHARES = ("1%", "5%", "10%", "25%", "100%")
 
@@ -94,9 +96,12 @@ def levels(context: Context) -> list[Level]:
     """Return the budgets, from few labels to many.
 
     By default shares where 1 % is at least 10 labels a class, else labels a class as far as the classes go, and all.
+    Measured numbers have no classes: so many labels in all.
     """
     asked = context.config.budgets
-    if asked == ("auto",):
+    if asked == ("auto",) and context.measured:
+        asked = tuple(b for b in RECORDS if b.endswith("%") or int(b) <= len(context.targets("train")) / 2)
+    elif asked == ("auto",):
         targets = context.targets("train")
         counts = np.bincount(targets) if targets.ndim == 1 else targets.sum(axis=0)
         usual = float(np.median(counts[counts > 0]))
@@ -129,7 +134,8 @@ def _contest(context: Context, level: Level) -> Contest:
             scores.setdefault(arm, []).append(context.scores(probabilities))
     labels = round(float(np.mean(counts)))
     stacked = {arm: np.stack(rows) for arm, rows in scores.items()}
-    contest = Contest(level.title(labels), labels, labels / len(context.positions["train"]), level.per_class, stacked)
+    title = f"{labels:,} labels" if context.measured and level.per_class else level.title(labels)
+    contest = Contest(title, labels, labels / len(context.positions["train"]), level.per_class, stacked)
     told = ", ".join(f"{TITLES[arm]} {s.mean():.1%}" for arm, s in stacked.items())
     logger.info("label budget: %s: %s", contest.level, told)
     return contest

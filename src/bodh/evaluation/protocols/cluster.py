@@ -27,7 +27,7 @@ NUMBERS = (2, 5, 10, 20)
 def run(context: Context) -> ProtocolResult:
     """Return NMI and ARI of every arm on the test records, or silhouettes where there are no labels."""
     several = context.labelled and context.targets("test").ndim == 2
-    if several or not context.labelled:
+    if several or context.measured or not context.labelled:
         figures, note = _silhouettes(context)
     else:
         figures, note = _agreement(context)

@@ -82,7 +82,8 @@ def viewed(model: LoadedModel, store: RecordStore, positions: np.ndarray, *, see
     """Return features [n q d] of q = 8 strong views of every record at `positions` [n]."""
     import torch
 
-    backbone, device, block = cast("Any", model.network["backbone"]), model.device, model.manifest.best_block
+    backbone, device = cast("Any", model.network["backbone"]), model.device
+    block, grid = model.manifest.best_block, model.manifest.best_grid
     rows, count = store.rows(positions), len(positions)
     made = []
     for view in range(VIEWS):
@@ -92,6 +93,11 @@ def viewed(model: LoadedModel, store: RecordStore, positions: np.ndarray, *, see
         with torch.inference_mode():
             parts = (drawn[0][start : start + 256] for start in range(0, count, 256))
             made.append(
-                torch.cat([(backbone.blocks(part)[block] if block else backbone(part)).float().cpu() for part in parts])
+                torch.cat(
+                    [
+                        (backbone.blocks(part, grid=grid)[block] if block else backbone(part)).float().cpu()
+                        for part in parts
+                    ]
+                )
             )
     return torch.stack(made, dim=1)

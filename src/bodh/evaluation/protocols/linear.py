@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bodh.contracts import Json, derive_seed
+from bodh.contracts import Json
 from bodh.errors import UnknownName
-from bodh.evaluation import logistic
-from bodh.evaluation.features import all_blocks
+from bodh.evaluation.blocks import RECORDS, probe_blocks
 from bodh.evaluation.protocols._tables import METRICS, arm_row, every_draw, explain
 from bodh.evaluation.result import PRETRAINED, Contest, Grid, ProtocolResult
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 LABELS = True
 HEAD = False
+TASKS = ("single", "binary", "multi", "regress")
 
 
 def run(context: Context) -> ProtocolResult:
@@ -32,14 +32,19 @@ def run(context: Context) -> ProtocolResult:
         arm: np.stack([context.scores(context.probe(arm, draw=draw)) for draw in range(context.draws(arm))])
         for arm in context.arms
     }
-    how = f"logistic regression, penalty chosen within the training records; {explain(context)}"
+    fit = "ridge regression" if context.measured else "logistic regression"
+    how = f"{fit}, penalty chosen within the training records; {explain(context)}"
     tables = {"linear": Grid("Linear probe", [arm_row(context, arm, s) for arm, s in scores.items()], how)}
     figures: dict[str, Json] = {arm: {context.metric: float(s.mean())} for arm, s in scores.items()}
     if chosen:
-        rows = _blocks(context, chosen)
-        how = "one pass over the records for all blocks; the untrained column is one network"
+        rows, best = probe_blocks(context, chosen)
+        how = (
+            f"the best is chosen on {best.records:,} training records that were held out (validation), never on test "
+            f"records; fitted on the rest, {RECORDS:,} at most in all; the untrained column is one network"
+        )
         tables["linear_blocks"] = Grid("Linear probe of every block", rows, how)
-        figures[PRETRAINED]["blocks"] = {row["block"]: row[METRICS[context.metric]] for row in rows}
+        figures[PRETRAINED]["blocks"] = {f"{row['block']}, {row['map']}": row[METRICS[context.metric]] for row in rows}
+        figures[PRETRAINED]["best_block"] = best.to_json()
     labels = len(context.positions["train"])
     contest = Contest(f"all {labels:,} labels", labels, 1.0, None, every_draw(context, scores))
     return ProtocolResult("linear", figures=figures, tables=tables, contests=(contest,))
@@ -60,25 +65,3 @@ def chosen_blocks(context: Context) -> tuple[str, ...]:
         if name not in names:
             raise UnknownName("block", name, (*names, "all", "last"))
     return tuple(name for name in names if name in asked)
-
-
-def _blocks(context: Context, chosen: tuple[str, ...]) -> list[Json]:
-    rows: dict[str, Json] = {name: {"block": name} for name in chosen}
-    arms = {PRETRAINED: METRICS[context.metric]}
-    if "untrained" in context.arms:
-        arms["untrained"] = "untrained"
-    for arm, column in arms.items():
-        network = context.network(arm)
-        train, test = (
-            all_blocks(network, context.store, context.positions[part], batch=context.config.batch)
-            for part in ("train", "test")
-        )
-        for name in chosen:
-            scale = logistic.Scale.fit(train[name])
-            fitted = logistic.fit(
-                scale(train[name]), context.targets("train"), context.classes,
-                seed=derive_seed("block", context.config.seed), device=context.device,
-            )  # fmt: skip
-            rows[name]["width"] = train[name].shape[1]
-            rows[name][column] = float(context.scores(fitted.probabilities(scale(test[name]))).mean())
-    return list(rows.values())

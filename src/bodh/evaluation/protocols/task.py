@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bodh.contracts import Json
 from bodh.errors import DataError
+from bodh.evaluation.judge import charts, class_grid, figure_rows, judge
 from bodh.evaluation.result import PRETRAINED, Confusion, Grid, Mistake, ProtocolResult
 from bodh.metrics import classification
 
@@ -26,29 +26,31 @@ def run(context: Context) -> ProtocolResult:
         DataError: the model's classes and those of the data have no name in common, or labels mean another thing.
     """
     probabilities, targets, positions, note = aligned(context)
-    several = targets.ndim == 2
-    names = context.model.manifest.class_names
-    if several:
-        figures = classification.several_labels(probabilities, targets)
-    else:
-        figures = classification.single_label(probabilities, targets)
-    rows: list[Json] = [{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()]
-    tables = {
-        "task": Grid("Classifier on test records", rows, note),
-        "classes": Grid("Each class", classification.per_class(probabilities, targets, names)),
-    }
+    names, config = context.model.manifest.class_names, context.config
+    judged = judge("the classifier", names, probabilities, targets, positions, draws=config.bootstrap, seed=config.seed)
+    if judged.intervals:
+        within = "" if judged.several else ", within classes"
+        note += f"; 95 % intervals: {config.bootstrap:,} bootstrap draws of the test records{within}"
+    rows = figure_rows(judged)
+    measured = context.model.manifest.metrics
+    if isinstance(measured.get("temperature"), float):
+        rows.append({"figure": "temperature", "value": measured["temperature"]})
+        note += f"; its temperature was set on {measured.get('validation_records', 0):,} validation records"
+    tables = {"task": Grid("Classifier on test records", rows, note), "classes": class_grid(judged)}
     confusions: tuple[Confusion, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
-    if not several:
+    if not judged.several:
         counts = classification.confusion(probabilities.argmax(axis=1), targets, len(names))
         confusions = (Confusion("Confusion", names, counts, note="rows: true class; columns: what the model says"),)
         mistakes = surest_mistakes(probabilities, targets, positions, names)
     return ProtocolResult(
         "task",
-        figures={PRETRAINED: figures},
+        figures={PRETRAINED: judged.figures},
         tables=tables,
+        charts=charts(judged),
         confusions=confusions,
         mistakes=mistakes,
+        judged=judged,
     )
 
 
@@ -82,7 +84,10 @@ def aligned(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
         targets, positions = targets[known], positions[known]
         if not len(targets):
             raise DataError("no test record is of a class that the model knows")
-    probabilities = context.model.predict_rows(context.store, positions, batch=context.config.batch)
+    views = context.config.test_views
+    if views > 1:
+        note += f"; answers averaged over {views} views (exported files see the record alone)"
+    probabilities = context.model.predict_rows(context.store, positions, batch=context.config.batch, views=views)
     return probabilities, targets, positions, note
 
 

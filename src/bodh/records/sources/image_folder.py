@@ -1,5 +1,7 @@
 """A folder of images: flat (no labels) or with class sub-folders, with or without train, val and test parts.
 
+A `labels.csv` in it (header, then a line an image: file, class or measured numbers) says more than folders do.
+
 Listing reads directory entries only, never an image. Hidden files are ignored. Symbolic links are followed, loops
 are cut and said. The order is natural ("2" before "10") and the same on every machine.
 """
@@ -20,7 +22,8 @@ import numpy as np
 from bodh.contracts import Source
 from bodh.errors import BadRecord, DataError
 from bodh.records.ids import natural_key, readable
-from bodh.records.sources._parts import SPLIT_WORDS
+from bodh.records.sources._labels_file import LABELS_FILE, read_labels_file
+from bodh.records.sources._parts import SPLIT_WORDS, file_digest
 
 _log = logging.getLogger("bodh")
 
@@ -44,7 +47,7 @@ def open_(location: Path, *, input: str | None, label: str | None, modality: str
         location: the folder.
         input: sub-folder to read instead of all.
         label: what names the class: "first" folder level (default), "parent" (the whole path of the folder that the
-            image lies in), or "none".
+            image lies in), or "none"; beside a `labels.csv` its columns, by default all.
         modality: "image".
 
     Raises:
@@ -52,15 +55,18 @@ def open_(location: Path, *, input: str | None, label: str | None, modality: str
     """
     if modality not in (None, "image"):
         raise DataError(f"the folder {location.name!r} is read as images, not as modality={modality!r}")
-    if label is not None and label not in LABEL_CHOICES:
-        raise DataError(f"label={label!r} is unknown for a folder of images; allowed are: {', '.join(LABEL_CHOICES)}")
     folder = location / input if input else location
+    file = folder / LABELS_FILE
+    if label is not None and label not in LABEL_CHOICES and not file.is_file():
+        raise DataError(f"label={label!r} is unknown for a folder of images; allowed are: {', '.join(LABEL_CHOICES)}")
     if not folder.is_dir():
         raise DataError(f"no folder input={input!r} in {str(location)!r}")
     listing = _Listing()
     _walk(folder, listing)
     if not listing.paths:
         raise DataError(_nothing(folder, listing))
+    if file.is_file() and label not in LABEL_CHOICES:
+        return ImageFolder(folder, listing, "none", file, label)
     return ImageFolder(folder, listing, label or "first")
 
 
@@ -146,7 +152,9 @@ class ImageFolder:
     modality = "image"
     in_memory = False
 
-    def __init__(self, folder: Path, listing: _Listing, label: str) -> None:
+    def __init__(
+        self, folder: Path, listing: _Listing, label: str, file: Path | None = None, column: str | None = None
+    ) -> None:
         self.root = os.fspath(folder.resolve())
         self.name = folder.resolve().name or "images"
         self.origin = self.root
@@ -156,13 +164,21 @@ class ImageFolder:
         odd = any("\udc80" <= max(path) <= "\udcff" for path in listing.paths)
         self.ids: Sequence[str] = [readable(path) for path in listing.paths] if odd else listing.paths
         listing.digest.update(os.fsencode(self.root))
+        if file is not None:
+            listing.digest.update(file_digest([file]).encode())
+            listing.others[file.suffix] -= 1
         self.fingerprint: str = listing.digest.hexdigest()
         layout = _Layout([path.split("/") for path in listing.paths], label)
         self.splits, self.targets, self.class_names = layout.splits, layout.targets, layout.class_names
         self.reading = layout.reading
+        if file is not None:
+            labels, columns = read_labels_file(file, listing.paths, column)
+            self.targets, self.class_names = labels
+            self.reading = self.reading.replace("labels left out", f"labels from {file.name}: {', '.join(columns)}")
         for text in layout.notes:
             _log.info("%s: %s", self.name, text)
         self.notes += layout.notes
+        listing.others = +listing.others
         if listing.others:
             rest = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in listing.others.most_common(3))
             self.notes.append(f"{sum(listing.others.values())} other files are ignored ({rest})")

@@ -15,7 +15,7 @@ import numpy as np
 from bodh.contracts import Source
 from bodh.errors import BadRecord, DataError
 from bodh.records.ids import Numbered, natural_key
-from bodh.records.labels import Labels, encode_labels, encode_lists, read_class_names
+from bodh.records.labels import Labels, as_numbers, encode_labels, encode_lists, read_class_names
 from bodh.records.sources._parts import SPLIT_WORDS, file_digest, split_of
 
 _log = logging.getLogger("bodh")
@@ -40,7 +40,7 @@ def open_(location: Path, *, input: str | None, label: str | None, modality: str
     Args:
         location: file or folder.
         input: column of the images: binary, or a struct with the binary field "bytes".
-        label: column of the labels: numbers, words, or lists of them.
+        label: column of the labels: numbers, words, or lists of them; several columns of measured numbers: "x,y".
         modality: "image".
 
     Raises:
@@ -65,9 +65,9 @@ class ParquetSource:
         self.notes: list[str] = []
         opened = [_open_file(path) for path in files]
         self.column = _input_column(files[0], opened[0].schema_arrow, input)
-        chosen = _label_column(files[0], opened[0].schema_arrow, label, self.column.split(".")[0])
+        chosen = _label_columns(files[0], opened[0].schema_arrow, label, self.column.split(".")[0])
         for path, file in zip(files, opened, strict=True):
-            missing = {self.column.split(".")[0], chosen or self.column.split(".")[0]} - set(file.schema_arrow.names)
+            missing = {self.column.split(".")[0], *chosen} - set(file.schema_arrow.names)
             if missing:
                 raise DataError(f"{path.name!r} has no column {sorted(missing)[0]!r}, which {files[0].name!r} has")
         groups = [[file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] for file in opened]
@@ -84,11 +84,11 @@ class ParquetSource:
         self.targets: np.ndarray | None = None
         self.class_names: tuple[str, ...] = ()
         if chosen:
-            self.targets, self.class_names = _read_labels(files, opened, chosen, self.name)
+            self.targets, self.class_names = _labels_of(files, opened, chosen, self.name)
         self.fingerprint = file_digest(
             files, self.column, *(str(file.metadata.to_dict()["created_by"]) for file in opened)
         )
-        labelled = f"labels from column {chosen!r}" if chosen else "no labels"
+        labelled = f"labels from column {', '.join(map(repr, chosen))}" if chosen else "no labels"
         shown = ", ".join(path.name for path in files[:4])
         self.reading = f"Parquet ({shown}), images from column {self.column.split('.')[0]!r}, {labelled}"
         _log.info("%s: %s", self.name, self.reading)
@@ -205,16 +205,32 @@ def _input_column(path: Path, schema: Any, wanted: str | None) -> str:
     return able[known[0] if known else next(iter(able))]
 
 
-def _label_column(path: Path, schema: Any, wanted: str | None, taken: str) -> str | None:
+def _label_columns(path: Path, schema: Any, wanted: str | None, taken: str) -> list[str]:
     if wanted is not None:
         if wanted.casefold() == "none":
-            return None
-        if wanted not in schema.names:
-            raise DataError(f"{path.name!r} has no column label={wanted!r}; its columns are: {', '.join(schema.names)}")
-        return wanted
-    return next(
-        (name for known in _LABELS for name in schema.names if name.casefold() == known and name != taken), None
-    )
+            return []
+        names = [wanted] if wanted in schema.names else [name.strip() for name in wanted.split(",")]
+        for name in names:
+            if name not in schema.names:
+                raise DataError(
+                    f"{path.name!r} has no column label={name!r}; its columns are: {', '.join(schema.names)}"
+                )
+        return names
+    found = (name for known in _LABELS for name in schema.names if name.casefold() == known and name != taken)
+    return list(found)[:1]
+
+
+def _labels_of(files: list[Path], opened: list[Any], columns: list[str], owner: str) -> Labels:
+    """Return the labels in one column, or measured numbers of several."""
+    if len(columns) == 1:
+        return _read_labels(files, opened, columns[0], owner)
+    parts = []
+    for column in columns:
+        values, names = _read_labels(files, opened, column, owner)
+        if values.ndim == 2:
+            raise DataError(f"column {column!r} of {owner!r} holds lists; several columns must hold numbers each")
+        parts.append(as_numbers(values, names, owner=f"column {column!r} of {owner!r}")[0])
+    return np.stack(parts, axis=1), tuple(columns)
 
 
 def _read_labels(files: list[Path], opened: list[Any], column: str, owner: str) -> Labels:
@@ -237,7 +253,7 @@ def _read_labels(files: list[Path], opened: list[Any], column: str, owner: str) 
         values = np.concatenate([chunk.fill_null(float("nan")).to_numpy() for chunk in chunks])
     else:
         values = np.array([row for chunk in chunks for row in chunk.to_pylist()], dtype=object)
-    return encode_labels(values, names, owner=what)
+    return encode_labels(values, names, owner=what, called=(column,))
 
 
 def _schema_names(schema: Any, column: str) -> tuple[str, ...]:

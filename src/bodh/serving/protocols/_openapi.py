@@ -35,6 +35,11 @@ _ANSWERS: dict[str, Schema] = {
                     "probability": {"type": "number"},
                     "classes": {"type": "array", "items": {"type": "string"}, "description": "only for several labels"},
                     "top": {"type": "array", "items": _CLASS},
+                    "values": {
+                        "type": "object",
+                        "additionalProperties": {"type": "number"},
+                        "description": "only for measured numbers: each by its name; class and top are absent then",
+                    },
                     "neighbours": _NEIGHBOURS,
                 },
             },

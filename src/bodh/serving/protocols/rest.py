@@ -18,7 +18,7 @@ from bodh.serving.batcher import Outputs
 from bodh.serving.body import read_uploads
 from bodh.serving.engine import Engine, Served, Upload
 from bodh.serving.protocols import _openapi as openapi
-from bodh.serving.runtimes.onnx import EMBEDDING, PROBABILITIES
+from bodh.serving.runtimes.onnx import EMBEDDING, PROBABILITIES, VALUE
 
 Top = Annotated[int, Query(ge=1, le=1000, description="classes listed for each record, the likeliest first")]
 Near = Annotated[int, Query(ge=0, le=50, description="nearest training records listed for each record")]
@@ -67,16 +67,17 @@ def router() -> APIRouter:
 
 
 async def predict(request: Request, top: Top = 5, neighbours: Near = 0) -> JSONResponse:
-    """Say what is on every record: classes with their probabilities, the likeliest first.
+    """Say what is on every record: classes with their probabilities, the likeliest first, or measured numbers.
 
     With `neighbours`, the nearest training records come along (where the server was started with data).
     """
     answer = await _ask(request, "predict")
-    served, probabilities = answer.served, answer.outputs[PROBABILITIES]
+    served = answer.served
+    said = answer.outputs[VALUE if served.model.manifest.task == "regress" else PROBABILITIES]
     found = _found(served, answer.outputs, neighbours) if neighbours else None
     predictions = []
     for place, upload in enumerate(answer.uploads):
-        entry = {"input": upload.name, **decision(probabilities[place], served, top)}
+        entry = {"input": upload.name, **decision(said[place], served, top)}
         if found is not None:
             entry["neighbours"] = found[place]
         predictions.append(entry)
@@ -180,8 +181,10 @@ async def _disconnected(request: Request) -> None:
 
 
 def decision(probabilities: np.ndarray, served: Served, top: int) -> Json:
-    """Return what probabilities [k] say: the class, or the classes where a record may have several."""
+    """Return what probabilities [k] say: the class, or the classes where a record may have several; or numbers [k]."""
     names = served.model.manifest.class_names
+    if served.model.manifest.task == "regress":
+        return {"values": {name: float(value) for name, value in zip(names, probabilities, strict=True)}}
     order = np.argsort(-probabilities, kind="stable")
     best = [{"class": names[i], "probability": round(float(probabilities[i]), 6)} for i in order[:top]]
     if served.model.manifest.task == "multi":

@@ -15,7 +15,7 @@ from bodh.errors import ModelError
 from bodh.model.manifest import Manifest, TensorSpec, parse
 
 SUFFIX = ".onnx"
-EMBEDDING, LOGITS, PROBABILITIES = "embedding", "logits", "probabilities"
+EMBEDDING, LOGITS, PROBABILITIES, VALUE = "embedding", "logits", "probabilities", "value"
 _TYPES = {
     "tensor(uint8)": "uint8",
     "tensor(int32)": "int32",
@@ -46,8 +46,8 @@ class OnnxModel:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What it can do: "embed", "predict"."""
-        able = {"embed": EMBEDDING, "predict": PROBABILITIES}
-        return tuple(name for name, output in able.items() if output in self.outputs)
+        able = {"embed": (EMBEDDING,), "predict": (PROBABILITIES, VALUE)}
+        return tuple(name for name, any_of in able.items() if set(any_of) & set(self.outputs))
 
     def compute(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return all outputs [n …] of standardised `rows` [n …]."""
@@ -99,7 +99,8 @@ def open_(path: str | Path, *, threads: int) -> OnnxModel:
     )
     if not model.capabilities:
         raise ModelError(
-            f"{path}: it has the outputs {', '.join(model.outputs)}; a server needs {EMBEDDING!r} or {PROBABILITIES!r}"
+            f"{path}: it has the outputs {', '.join(model.outputs)}; a server needs one of: "
+            f"{EMBEDDING}, {PROBABILITIES}, {VALUE}"
         )
     return model
 

@@ -22,7 +22,7 @@
     at("title").textContent = model.name;
     const classes = model.class_names;
     const listed = classes.length > 12 ? `${classes.slice(0, 12).join(", ")} and ${classes.length - 12} more` : classes.join(", ");
-    const told = classes.length ? `Knows ${classes.length} classes: ${listed}.` : "Turns records into embeddings; it has no classes yet.";
+    const told = model.task === "regress" ? `Measures ${listed}.` : classes.length ? `Knows ${classes.length} classes: ${listed}.` : "Turns records into embeddings; it has no classes yet.";
     at("about").textContent = model.neighbours_among ? `${told} Compares with ${model.neighbours_among.toLocaleString("en")} training records.` : told;
     at("pictures").hidden = model.modality !== "image";
     at("numbers").hidden = model.modality === "image";
@@ -72,14 +72,18 @@
     if (data.predictions) {
       const [answer] = data.predictions;
       near = answer.neighbours;
-      if (answer.classes) {
+      if (answer.values) {
+        const told = Object.entries(answer.values).map(([name, value]) => [name, Number(value.toPrecision(4))]);
+        at("top").textContent = told.length === 1 ? `${told[0][0]}: ${told[0][1]}` : told.map(([name, value]) => `${name} ${value}`).join(", ");
+        at("sure").textContent = "measured by the model";
+      } else if (answer.classes) {
         at("top").textContent = answer.classes.length ? answer.classes.join(", ") : "none of the classes";
         at("sure").textContent = "classes above one half";
       } else {
         at("top").textContent = answer.class;
         at("sure").textContent = `probability ${percent(answer.probability)}`;
       }
-      for (const one of answer.top) {
+      for (const one of answer.top || []) {
         const row = make("li", undefined, answer.classes && answer.classes.includes(one.class) ? "on" : "");
         const bar = make("i");
         bar.style.setProperty("--p", one.probability);

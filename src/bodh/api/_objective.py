@@ -1,0 +1,141 @@
+"""What an objective needs, checked before a run begins, and what it is told when it is built."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from bodh.contracts import Facts, Json, Modality, Needs, RecordStore, Shard, View, can_mask
+from bodh.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+logger = logging.getLogger("bodh")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that an objective learns from.
+
+    Attributes:
+        backbone: the network, in evaluation mode.
+        modality: how records are prepared for it; the student sees the same.
+        notes: what provenance should tell; a resumed run must find the same.
+    """
+
+    backbone: nn.Module
+    modality: Modality
+    notes: Json
+
+
+def teacher_for(objective: str, needs: Needs, settings: Mapping[str, Any]) -> Teacher | None:
+    """Return the teacher that `objective.teacher` names, or None where the objective needs none.
+
+    Args:
+        objective: its name, for messages.
+        needs: what it needs.
+        settings: as the user gave them, dotted.
+
+    Raises:
+        ConfigError: none is named.
+        ModelError: it is no model, or damaged.
+    """
+    if not needs.teacher:
+        return None
+    from bodh.model.loaded import load_model
+
+    named = settings.get("objective.teacher")
+    if named is None:
+        raise ConfigError(
+            f"objective {objective!r} learns from a teacher, and none is named; allowed is a model or run folder; "
+            "type objective.teacher=PATH"
+        )
+    place = Path(getattr(named, "folder", named))
+    loaded = load_model(place)
+    backbone = loaded.network["backbone"].requires_grad_(False).eval()
+    return Teacher(backbone, loaded.modality, {"teacher": loaded.manifest.files["model.safetensors"].sha256})
+
+
+def check(objective: str, needs: Needs, backbone: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a backbone or records that the objective cannot work with, before a run begins.
+
+    Args:
+        objective: its name, for messages.
+        needs: what it needs.
+        backbone: what it would train.
+        shape: of one prepared record.
+
+    Raises:
+        ConfigError: the backbone does not offer what is needed.
+        DataError: the records do not.
+    """
+    if needs.channels is not None and len(shape) == 3 and shape[0] != needs.channels:
+        kind = {1: "grey", 3: "colour"}
+        raise DataError(
+            f"objective {objective!r} needs {kind.get(needs.channels, str(needs.channels))} images "
+            f"({needs.channels} channels), given {kind.get(shape[0], 'images')} of {shape[0]}; "
+            "choose another with --objective"
+        )
+    if needs.masking and not can_mask(backbone):
+        raise ConfigError(
+            f"objective {objective!r} needs a backbone that can leave patches out, given {_named(backbone)!r}; "
+            "allowed are vit and plain Vision Transformers of timm (vit_tiny_patch16_224, …); type --backbone vit"
+        )
+    if needs.features != "pooled":
+        _check_features(objective, needs.features, backbone, shape)
+
+
+def _check_features(objective: str, kind: str, backbone: Any, shape: tuple[int, ...]) -> None:
+    import torch
+
+    from bodh.backbones._modes import evaluating
+
+    first = next(backbone.parameters())
+    with evaluating(backbone), torch.no_grad():
+        seen = backbone.features(torch.zeros(2, *shape, device=first.device, dtype=first.dtype))
+    if getattr(seen, kind) is None:
+        word = {"map": "gives a map of positions", "tokens": "gives tokens"}[kind]
+        fitting = {"map": "small, cnn, vit or resnet18", "tokens": "vit"}[kind]
+        raise ConfigError(
+            f"objective {objective!r} needs a backbone that {word}, given {_named(backbone)!r}; "
+            f"type --backbone with one that does: {fitting}"
+        )
+
+
+def _named(backbone: Any) -> str:
+    return str(backbone.spec.arguments.get("model", backbone.spec.name))
+
+
+def tell(facts: Facts, store: RecordStore, positions: np.ndarray, modality: Modality, teacher: Any) -> Facts:
+    """Return `facts` with what is known of the records, and with the teacher.
+
+    Args:
+        facts: of the run.
+        store: decoded records.
+        positions: [n] of those that train.
+        modality: prepares them.
+        teacher: a backbone, or None.
+    """
+    config = modality.config
+
+    def sample(most: int) -> Tensor:
+        import torch
+
+        chosen = positions[np.linspace(0, len(positions) - 1, num=min(most, len(positions))).astype(int)]
+        shard = Shard(0, len(chosen), len(chosen))
+        return modality.views(store.rows(chosen), (View("plain"),), 0, shard, torch.device("cpu"))[0]
+
+    return replace(
+        facts,
+        shape=tuple(cast("Any", modality).prepared_shape),
+        mean=tuple(getattr(config, "mean", None) or ()) if modality.name == "image" else (),
+        std=tuple(getattr(config, "std", None) or ()) if modality.name == "image" else (),
+        sample=sample,
+        teacher=teacher,
+    )

@@ -1,0 +1,291 @@
+"""A backbone with published weights as a model to start from: named by the user, fitted to the data at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from bodh.contracts import Json
+from bodh.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bodh.api._training import Data, Job
+    from bodh.backbones._origin import Inputs
+    from bodh.backbones._published import Published
+    from bodh.backbones._weights_file import WeightsFile
+    from bodh.model.loaded import LoadedModel
+    from bodh.model.manifest import Manifest
+
+HEADS = ("fresh", "published")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Published weights that the user named; the file is read, nothing is built yet.
+
+    Attributes:
+        name: of the backbone.
+        file: the weights.
+        path: of the file.
+        tag: which published weights, where they were named rather than given as a file.
+        head: what becomes of their classifier: "published" keeps it, "fresh" leaves it out.
+    """
+
+    name: str
+    file: WeightsFile
+    path: Path
+    tag: str
+    head: Literal["fresh", "published"]
+
+
+def asked(name: Any, settings: Json, *, whole: bool = False) -> tuple[Json, Asked | None]:
+    """Return (settings without `weights` and `head`, what was asked for, or None).
+
+    Args:
+        name: of the backbone, as the user gave it: "resnet18", or a model, with which no weights can go.
+        settings: dotted names as the user gave them.
+        whole: keep the network and its classifier as they are.
+
+    Raises:
+        ConfigError: weights without the name of a backbone, or no such choice of head.
+        ModelError: the file cannot be used, or the weights could not be fetched.
+        UnknownName: there is no such backbone, or there are no weights of that name.
+    """
+    rest = {key: value for key, value in settings.items() if key not in ("weights", "head")}
+    weights, head = settings.get("weights"), settings.get("head", "published" if whole else "fresh")
+    if weights is None:
+        if whole:
+            raise ConfigError(
+                "freeze: 'all' keeps published weights and their classifier as they are, so it needs weights=FILE; "
+                "allowed without them: auto, backbone, none, or N to train the last N stages"
+            )
+        if "head" in settings:
+            raise ConfigError("head: it says what becomes of the classifier in weights=FILE, but no weights were given")
+        return rest, None
+    if head not in HEADS or (whole and head == "fresh"):
+        raise ConfigError(f"head: {head!r} is not one of: {', '.join(HEADS[whole:])}")
+    if not isinstance(name, str) or name == "auto" or Path(name).exists():
+        raise ConfigError(
+            f"weights: {str(weights)!r} are of some network; name it: --from resnet18 (finetune), --backbone resnet18 "
+            "(pretrain). A model of bodh brings its own weights"
+        )
+    path, tag = _located(name, weights)
+    from bodh.backbones._weights_file import read
+
+    return rest, Asked(name, read(path), path, tag, cast("Any", head))
+
+
+def channels(ask: Asked | None, settings: Json) -> Json:
+    """Return `settings` with the channels that the weights take, where the user did not choose them.
+
+    Grey images are then read as colour of three equal channels, as the makers of such weights do it.
+    """
+    if ask is None or ask.file.channels is None or "modality.channels" in settings:
+        return settings
+    return settings | {"modality.channels": ask.file.channels}
+
+
+def _located(name: str, weights: Any) -> tuple[Path, str]:
+    """Return the file of weights and their tag; fetched where they were named."""
+    from bodh.backbones import _origin
+    from bodh.backbones._names import spec_for
+
+    spec = spec_for(name, shape=(3, 224, 224))  # a mistake in the name is told before anything is read
+    if not isinstance(weights, str | Path) or not str(weights):
+        raise ConfigError(f"weights: {weights!r} is neither a file nor the name of published weights such as imagenet")
+    if not _origin.is_name(weights):
+        return Path(weights).expanduser(), ""
+    tag = "" if weights in _origin.DEFAULTS else str(weights)
+    return _origin.fetch(spec.name, str(spec.arguments.get("model", spec.name)), str(weights)), tag
+
+
+def starting_model(ask: Asked, data: Data, own: Json, settings: Json, seed: int) -> tuple[LoadedModel, Data]:
+    """Return the backbone with its weights as a model, and the data as those weights expect it.
+
+    Args:
+        ask: from `asked`.
+        data: opened and prepared as its own records suggest.
+        own: the backbone's arguments as the user gave them.
+        settings: as the user gave them: what he says of the modality holds.
+        seed: of what the file does not hold.
+
+    Raises:
+        ModelError: the weights are of another network.
+        ConfigError: the classifier should be kept but cannot.
+    """
+    import torch
+
+    from bodh.api._training import tell
+    from bodh.backbones import _origin
+    from bodh.backbones._published import fit
+    from bodh.model.loaded import LoadedModel
+    from bodh.model.networks import build
+
+    shape = cast("Any", data.modality).prepared_shape
+    found = fit(ask.name, ask.file, shape=shape, arguments=own)
+    networks = build({"backbone": found.spec}, seed=seed)
+    found.fill(networks["backbone"])
+    inputs = None
+    if data.modality.name == "image":
+        inputs = _origin.inputs_of(*found.origin, tag=ask.tag, beside=ask.path)
+    data = replace(data, modality=_normalised(data.modality, inputs, settings))
+    said = [found.said]
+    if ask.head == "published":
+        networks["head"] = _head(found, data, ask)
+        said.append(f"head of the weights: its {found.classes} classes are {_some(data.store.class_names)}, in order")
+    elif found.classes:
+        said[0] += f"; its classifier of {found.classes} classes was left out"
+    said += _told_of_inputs(inputs, data, settings)
+    tell(tuple(said))
+    record = found.record | {"tag": ask.tag, "inputs": None if inputs is None else vars(inputs)}
+    manifest = _manifest(networks, data, record)
+    return LoadedModel(manifest, data.modality, networks.eval(), torch.device("cpu")), data
+
+
+def keep_as_it_is(job: Job, begin: LoadedModel) -> Path:
+    """Save the published network with its own classifier, nothing of it trained; return the run folder."""
+    from bodh.api import _run, _training
+
+    run = _run.open_run(job.out, name=f"{job.data.source.name}-finetune", resume=False)
+    _run.record_plan(run, _run.Identity(job.verb, job.notes, job.sections, job.data.store.fingerprint, {}))
+    provenance = {"verb": job.verb, "objective": None, "notes": job.notes, "pretrained": begin.manifest.provenance}
+    _training.save_result(run, job.data, begin.network, provenance=provenance, metrics={})
+    return run
+
+
+def refuse_refit(ask: Asked | None) -> None:
+    """Raise ConfigError where a head would be fitted in the place of the one that should be kept."""
+    if ask is not None and ask.head == "published":
+        raise ConfigError(
+            "head: 'published' beside a frozen backbone leaves nothing to train; type --freeze all to keep both as "
+            "they are, --freeze none to train both from there, or leave it out to fit a head"
+        )
+
+
+def first_head(ask: Asked | None, begin: LoadedModel | None) -> Callable[[nn.Module], None] | None:
+    """Return what gives an objective's head the published classifier, where it should be kept; else None."""
+    if ask is None or begin is None or ask.head == "fresh":
+        return None
+
+    def fill(objective: nn.Module) -> None:
+        cast("Any", objective).keep()["head"].load_state_dict(begin.network["head"].state_dict())
+
+    return fill
+
+
+def notes(begin: LoadedModel | None) -> Json:
+    """Return what provenance tells of published weights; nothing where the start is another."""
+    found = None if begin is None or begin.folder is not None else begin.manifest.provenance.get("published")
+    return {} if found is None else {"published": found}
+
+
+def _head(found: Published, data: Data, ask: Asked) -> nn.Module:
+    """Return the published classifier as the head for the classes of `data`, in their order.
+
+    Raises:
+        ConfigError: the weights have no linear classifier, or one of another number of classes.
+        DataError: the data has no classes.
+    """
+    import torch
+
+    from bodh.heads.linear import build as linear
+
+    names, task = data.store.class_names, data.task
+    if task not in ("single", "binary"):
+        raise DataError(
+            f"head: the classifier of {ask.file.name} tells one class a record, but {data.source.name} has "
+            f"{'no labels' if task is None else 'other labels'}; leave head=published out"
+        )
+    if found.classifier is None or found.classes != len(names):
+        has = "no linear classifier" if found.classifier is None else f"a classifier of {found.classes} classes"
+        raise ConfigError(
+            f"head: {ask.file.name} has {has}, and {data.source.name} has {len(names)} classes; "
+            "leave head=published and --freeze all out, so that a head is fitted"
+        )
+    weight, bias = found.classifier
+    if task == "binary":  # one logit of the second class against the first
+        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+    head = linear(inputs=weight.shape[1], outputs=len(weight))
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+    return head
+
+
+def _normalised(modality: Any, inputs: Inputs | None, settings: Json) -> Any:
+    """Return `modality` with mean and deviation of the weights' inputs, unless the user chose them."""
+    if inputs is None:
+        return modality
+    config = modality.config
+    for name in ("mean", "std"):
+        if f"modality.{name}" not in settings:
+            values = getattr(inputs, name)
+            if config.channels != len(values):
+                values = (sum(values) / len(values),) * config.channels
+            config = config.model_copy(update={name: values})
+    return type(modality)(config)
+
+
+def _told_of_inputs(inputs: Inputs | None, data: Data, settings: Json) -> list[str]:
+    """Return in words how records are prepared for the weights."""
+    if inputs is None:
+        return []
+    config = cast("Any", data.modality.config)
+    mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (config.mean, config.std))
+    said = []
+    if not {"modality.mean", "modality.std"} <= settings.keys():
+        said.append(f"mean {mean} and deviation {std}: of the inputs of {inputs.source}")
+    if config.size < 0.75 * inputs.size:
+        said.append(
+            f"records of {config.size} px, as they are; the weights learned from {inputs.size} px, so a larger "
+            f"modality.size may do better (and takes longer): modality.size={min(inputs.size, 4 * config.size)}"
+        )
+    return said
+
+
+def _manifest(networks: nn.ModuleDict, data: Data, record: Json) -> Manifest:
+    """Return what a model folder of the start would say; its weights are told apart by file and architecture."""
+    from bodh.contracts import Task
+    from bodh.model.manifest import CapabilitySpec, FileEntry, Manifest, ModalityEntry, TensorSpec, plain
+    from bodh.model.networks import entries_of, specs_of
+
+    entries = entries_of(specs_of(networks))
+    spec = json.dumps([record["sha256"], plain(entries["backbone"].arguments)], sort_keys=True)
+    has_head = "head" in networks
+    names = data.store.class_names if has_head else ()
+    given = (TensorSpec.model_validate(data.modality.input_spec()),)
+    dim = int(cast("Any", networks["backbone"]).dim)
+    shapes = {"embed": {"embedding": dim}}
+    if has_head:
+        outputs = cast("Any", networks["head"]).out_features
+        shapes["predict"] = {"logits": outputs, "probabilities": len(names)}
+    capabilities = {
+        name: CapabilitySpec(
+            inputs=given,
+            outputs=tuple(TensorSpec(name=key, dtype="float32", shape=("n", width)) for key, width in found.items()),
+        )
+        for name, found in shapes.items()
+    }
+    digest = hashlib.sha256(spec.encode()).hexdigest()
+    return Manifest(
+        schema_version=1,
+        modality=ModalityEntry(name=data.modality.name, config=data.modality.config.model_dump(mode="json")),
+        networks=entries,
+        capabilities=capabilities,
+        task=cast("Task", data.task) if has_head else None,
+        class_names=tuple(names),
+        best_block=None,
+        metrics={},
+        provenance={"published": plain(record)},
+        files={"model.safetensors": FileEntry(bytes=0, sha256=digest)},
+    )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (f" … {names[-1]}" if len(names) > 3 else "")
