@@ -1,7 +1,8 @@
 """What a model can do, as pure functions from named arrays to named tensors: prepare → backbone → head.
 
 `embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}, or {"value": [n k]}
-where labels are measured numbers; `all` gives both in one pass. They are what is exported, served and measured: one definition for all three.
+where labels are measured numbers; `all` gives both in one pass. They are what is exported, served and measured: one
+definition for all three.
 """
 
 from __future__ import annotations
