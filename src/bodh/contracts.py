@@ -266,6 +266,14 @@ class Facts:
     """optimiser steps planned"""
     batch_size: int
     """global batch, over all processes"""
+    task: Task | None = None
+    class_names: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    """[k] labelled training records a class; empty for measured numbers"""
+    target_mean: tuple[float, ...] = ()
+    """[k] of measured numbers, over the labelled training records"""
+    target_deviation: tuple[float, ...] = ()
+    """[k] likewise; above 0"""
     shape: tuple[int, ...] = ()
     """of one prepared record, as the backbone takes it"""
     mean: tuple[float, ...] = ()
@@ -276,14 +284,6 @@ class Facts:
     """prepared training records, at most so many, the same ones every time"""
     teacher: nn.Module | None = None
     """the trained backbone that `Needs.teacher` asks for: another network, not to be trained"""
-    task: Task | None = None
-    class_names: tuple[str, ...] = ()
-    class_counts: tuple[int, ...] = ()
-    """[k] labelled training records a class; empty for measured numbers"""
-    target_mean: tuple[float, ...] = ()
-    """[k] of measured numbers, over the labelled training records"""
-    target_deviation: tuple[float, ...] = ()
-    """[k] likewise; above 0"""
 
 
 @dataclass(frozen=True, slots=True)

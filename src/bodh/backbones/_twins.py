@@ -1,8 +1,9 @@
 """Networks that timm and torchvision both have, with other names for the same weights.
 
 The two libraries register the same layers in the same order, so the k-th tensor of a shape here is the k-th of that
-shape there. Every pair below was checked: random weights carried over give the same features (`tests/parity`).
-RegNets register their shortcuts elsewhere, so they are not among them.
+shape there. Checked with random weights carried over, which give the same features (`tests/parity`): one or two sizes
+of every family; the other sizes by the names and shapes of all their tensors. RegNets register their shortcuts
+elsewhere, so they are not among them.
 """
 
 from __future__ import annotations
