@@ -12,12 +12,15 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-LINE = ["pretrain", "sklearn:digits", "--backbone", "cnn", "--epochs", "24", "batch=128", "modality.size=16"]
-LINE += ["monitor_every=5", "log_every=5", "checkpoint_minutes=0.001"]
+COMMON = ["batch=128", "modality.size=16", "log_every=5", "checkpoint_minutes=0.001"]
+LINE = ["pretrain", "sklearn:digits", "--backbone", "cnn", "--epochs", "24", "monitor_every=5", *COMMON]
+FIXMATCH = ["finetune", "sklearn:digits", "--from", "cnn", "--epochs", "8", "--labels-per-class", "20", *COMMON]
+FIXMATCH += ["method=fixmatch", "objective.ratio=3"]
+"""Its order mixes labelled and unlabelled records."""
 
 
-def start(out: Path, *, resume: bool) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-m", "bodh", *LINE, "--out", str(out), *(["--resume"] if resume else [])]
+def start(out: Path, *, resume: bool, words: list[str] = LINE) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-m", "bodh", *words, "--out", str(out), *(["--resume"] if resume else [])]
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -39,12 +42,13 @@ def wait_for_checkpoint(out: Path, process: subprocess.Popen[bytes], after: str)
     raise AssertionError("no checkpoint within 200 seconds")
 
 
-def test_killed_and_resumed_equals_unbroken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [LINE, FIXMATCH], ids=["simclr", "fixmatch"])
+def test_killed_and_resumed_equals_unbroken(tmp_path: Path, words: list[str]) -> None:
     whole, part = tmp_path / "whole", tmp_path / "part"
-    finish(start(whole, resume=False))
+    finish(start(whole, resume=False, words=words))
     draw, newest, kills = random.Random(1), "", 0
     for _ in range(3):
-        process = start(part, resume=bool(newest))
+        process = start(part, resume=bool(newest), words=words)
         newest = wait_for_checkpoint(part, process, newest)
         time.sleep(draw.uniform(0, 0.5))
         if process.poll() is None:
@@ -54,7 +58,7 @@ def test_killed_and_resumed_equals_unbroken(tmp_path: Path) -> None:
         if (part / "model").exists():
             break
     assert kills >= 1
-    finish(start(part, resume=True))
+    finish(start(part, resume=True, words=words))
     assert (whole / "model" / "model.safetensors").read_bytes() == (part / "model" / "model.safetensors").read_bytes()
 
 
