@@ -112,9 +112,12 @@ def test_frozen_features_are_computed_once_for_all_later_heads(
     assert again.manifest.metrics["labelled_records"] == 100
 
 
-def test_kept_features_go_with_the_data(digits: Path, model: Path, tmp_path: Path) -> None:
+def test_kept_features_go_with_the_data(
+    digits: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"  # one of its own: other tests keep features too
+    monkeypatch.setenv("BODH_CACHE", str(cache))
     bodh.finetune(digits, start=model, freeze="backbone", out=tmp_path / "run", **SHORT)
-    cache = Path(os.environ["BODH_CACHE"])
     assert list(cache.glob("stores/*/features-*.safetensors"))
     bodh.data(digits, forget=True)
     assert not list(cache.glob("stores/*/features-*.safetensors"))
