@@ -116,7 +116,9 @@ def embeddings(model: Model, store: RecordStore, device: str = "auto") -> tuple[
     from bodh.model.folder import cannot_write
     from bodh.records.cache import cache_root
 
-    what = json.dumps([model.digest, model.manifest.best_block, model.manifest.best_grid, store.fingerprint, len(store)])
+    what = json.dumps(
+        [model.digest, model.manifest.best_block, model.manifest.best_grid, store.fingerprint, len(store)]
+    )
     path = cache_root() / "embeddings" / f"{sha256(what.encode()).hexdigest()[:32]}.npy"
     if not path.is_file():
         log.info("embedding %d records of %s, once for this model", len(store), store.name)

@@ -39,7 +39,8 @@ def patch_of(network: Any) -> int | None:
 def embed(network: Any, x: Tensor) -> Tensor:
     """Return the patches of `x` `[n c h w]` as tokens `[n t d]`, their positions added."""
     tokens: Tensor = network.patch_embed(x)
-    return tokens + network.pos_embed[:, _prefix_positions(network) :]
+    positions: Tensor = network.pos_embed[:, _prefix_positions(network) :]
+    return tokens + positions
 
 
 def encode(network: Any, tokens: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class ViT(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the patches of `x` `[n c h w]` as tokens `[n t d]`, row by row, their positions added."""
-        found = self.patches(whole_patches(x, self.patch))  # [n d rows columns]
+        found: Tensor = self.patches(whole_patches(x, self.patch))  # [n d rows columns]
         return found.flatten(2).transpose(1, 2) + self._positions((found.shape[2], found.shape[3]))
 
     def encode(self, tokens: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class Colorization(nn.Module):
         if seen is None:
             raise ConfigError(_NO_MAP.format(self.backbone.spec.name))
         answer: Tensor = self.head(seen)
-        wanted = F.adaptive_avg_pool2d(colours, answer.shape[2:])  # [n 2 h' w']
+        wanted = F.adaptive_avg_pool2d(colours, (answer.shape[2], answer.shape[3]))  # [n 2 h' w']
         if self.bins is None or self.weights is None:
             loss = regression(answer, wanted)
             painted = answer.detach().float() * SCALE
@@ -194,7 +194,8 @@ def possible_bins() -> Tensor:
     values = torch.linspace(0, 1, 52)
     colours = torch.cartesian_prod(values, values, values).T.reshape(1, 3, 1, -1)
     plane = lab(colours)[0, 1:, 0].T  # [m 2]
-    return ((plane / STEP).round() * STEP).unique(dim=0)
+    found: Tensor = torch.unique((plane / STEP).round() * STEP, dim=0)
+    return found
 
 
 def soft_bins(colours: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
@@ -252,7 +253,7 @@ def regression(answer: Tensor, wanted: Tensor) -> Tensor:
 def _frequencies(x: Tensor, mean: Tensor, std: Tensor, bins: Tensor) -> Tensor:
     """Return how frequent every bin is [q] among the colours of normalised images `x`, at the grid of the targets."""
     counts = torch.zeros(len(bins), dtype=torch.float64)
-    for part in x.split(256):
+    for part in torch.split(x, 256):
         colours = F.avg_pool2d(parted(part, mean.reshape(1, 3, 1, 1), std.reshape(1, 3, 1, 1))[1], REDUCTION)
         place, share = soft_bins(colours.permute(0, 2, 3, 1).reshape(-1, 2), bins)
         counts.index_add_(0, place.reshape(-1), share.reshape(-1).double())
