@@ -194,8 +194,8 @@ def possible_bins() -> Tensor:
     values = torch.linspace(0, 1, 52)
     colours = torch.cartesian_prod(values, values, values).T.reshape(1, 3, 1, -1)
     plane = lab(colours)[0, 1:, 0].T  # [m 2]
-    bins: Tensor = torch.unique((plane / STEP).round() * STEP, dim=0)
-    return bins
+    found: Tensor = torch.unique((plane / STEP).round() * STEP, dim=0)
+    return found
 
 
 def soft_bins(colours: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
