@@ -11,8 +11,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # threads of PyTorch and OpenMP: the worker processes are the parallelism of the tests
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-# threads that wait for each other sleep instead of spinning, as in the bodh command
+# threads that wait for each other sleep after a short spin, as in the bodh command
 export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 2000
 INPUTS := pyproject.toml constraints.txt
 
 .PHONY: help demo test lint bench bench-cifar10 docs clean
