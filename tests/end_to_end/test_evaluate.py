@@ -42,6 +42,7 @@ def test_the_verdict_and_its_page_lie_in_the_run_folder(run: Path) -> None:
         "Label budget",
         "Confusion of the linear probe",
         "Nearest neighbours",
+        "Nearest records",
         "Map of the embedding",
         "Worst errors",
     ):

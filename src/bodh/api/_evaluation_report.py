@@ -249,7 +249,7 @@ def neighbours(context: Context) -> Block | None:
             row.append(Picture(show(context, train[near]), f"{name} {similar[near]:.2f}".strip(), tone))
         rows.append(row)
     return Gallery(
-        "Nearest neighbours", rows, note="first a test record, then the training records nearest to it (cosine)"
+        "Nearest records", rows, note="first a test record, then the training records nearest to it (cosine)"
     )
 
 
