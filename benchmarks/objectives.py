@@ -87,11 +87,8 @@ def table(names: list[str], out: Path) -> None:
     from scipy.stats import spearmanr
 
     rows = []
-    print(
-        "| objective | network | epochs | CPU-s | kNN | linear | best block | 50 labels a class | 500 |",
-        *SCORES,
-        sep=" | ",
-    )
+    titles = ["objective", "network", "epochs", "CPU-s", "kNN", "linear", "best block", "50 labels a class", "500", *SCORES]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for name in names:
         file = out / f"{name}.json"
         if not file.exists():
