@@ -87,7 +87,7 @@ def table(names: list[str], out: Path) -> None:
     from scipy.stats import spearmanr
 
     rows = []
-    titles = ["objective", "network", "epochs", "CPU-s", "kNN", "linear", "best block", "50 labels a class", "500", *SCORES]
+    titles = ["objective", "network", "epochs", "CPU-s", "kNN", "linear", "best block", "50 labels", "500", *SCORES]
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for name in names:
         file = out / f"{name}.json"
