@@ -16,10 +16,10 @@ export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 2000
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help demo test lint bench bench-cifar10 docs clean
+.PHONY: help demo test lint bench bench-cifar10 bench-objectives docs clean
 
 help:
-	@echo "make demo | test | lint | bench | bench-cifar10 | docs | clean"
+	@echo "make demo | test | lint | bench | bench-cifar10 | bench-objectives | docs | clean"
 
 ifneq ($(origin VENV),file)
   # named by the caller: taken as it is
@@ -55,7 +55,7 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# on a machine that does nothing else; the last one, which takes an hour, has a target of its own
+# on a machine that does nothing else; those that take an hour have targets of their own
 bench: $(DEV)
 	$(BIN)/python benchmarks/footprint.py
 	$(BIN)/python benchmarks/augmentation.py
@@ -63,9 +63,14 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/pack_50k.py $(DATA)/cifar10
 	$(BIN)/python benchmarks/mnist_cnn.py
 	$(BIN)/python benchmarks/kill.py
+	$(BIN)/python benchmarks/mae_speed.py
+	$(BIN)/python benchmarks/cached_features.py
 
 bench-cifar10: $(DEV)
 	$(BIN)/python benchmarks/cifar10.py --out runs/bench-cifar10
+
+bench-objectives: $(DEV)
+	$(BIN)/python benchmarks/objectives.py --out runs/bench-objectives
 
 docs: $(USE)
 	$(BIN)/python docs/build.py
