@@ -64,7 +64,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/mnist_cnn.py
 	$(BIN)/python benchmarks/kill.py
 	$(BIN)/python benchmarks/mae_speed.py
-	$(BIN)/python benchmarks/cached_features.py
+	$(BIN)/python benchmarks/cached_features.py $(DATA)/cifar10
 
 bench-cifar10: $(DEV)
 	$(BIN)/python benchmarks/cifar10.py --out runs/bench-cifar10
