@@ -25,12 +25,20 @@ HOWS: dict[str, dict[str, Any]] = {
     "from scratch": {"freeze": "none", "weights": None},
 }
 DATA: dict[str, dict[str, Any]] = {
-    "cifar10": {"epochs": 1, "batch": 128, "learning_rate": 2e-3, "head": "published"},
+    "cifar10": {
+        "epochs": 1,
+        "batch": 128,
+        "learning_rate": 2e-3,
+        "head": "published",
+        "modality.views.crop_scale": (0.8, 1.0),
+    },
     "mnist": {"labels_per_class": 100, "epochs": 5},
     "fashion-mnist-mini": {"epochs": 10},
     "clothing-small": {"epochs": 5, "modality.size": 64},
 }
-"""Data and the training that it gets."""
+"""Data and the training that it gets; one pass over what the weights know already wants mild crops."""
+TRAINING = ("epochs", "batch", "learning_rate", "modality.views.crop_scale")
+"""What means nothing where nothing or only a head is trained."""
 
 
 def finetune(data: Path, how: str, weights: Path, out: Path) -> Any:
@@ -40,7 +48,7 @@ def finetune(data: Path, how: str, weights: Path, out: Path) -> Any:
     settings = {"weights": weights, "monitor_records": 0} | DATA[data.name] | HOWS[how]
     trains = settings["freeze"] == "none"
     if not trains:
-        settings = {key: value for key, value in settings.items() if key not in ("epochs", "batch", "learning_rate")}
+        settings = {key: value for key, value in settings.items() if key not in TRAINING}
     if settings["weights"] is None or not trains:
         settings.pop("head", None)
     if settings["weights"] is None:
