@@ -241,3 +241,22 @@ def test_two_processes_thaw_and_keep_the_best_as_one_does(digits: Path, tmp_path
         found.append(load_file(here / "model" / "model.safetensors"))
     for name, tensor in found[0].items():
         torch.testing.assert_close(found[1][name], tensor, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("settings", "told"), [({"freeze": "none"}, True), ({"freeze": 1}, True), ({}, False)])
+def test_what_was_trained_with_labels_gets_no_verdict(
+    settings: dict[str, Any], told: bool, digits: Path, model: Path, tmp_path: Path
+) -> None:
+    epochs = {"epochs": 1} if told else {"freeze": "backbone"}
+    tuned = bodh.finetune(digits, start=model, out=tmp_path / "run", **settings, **epochs, **SHORT)
+    small: dict[str, Any] = {"protocol": "knn", "baselines": "untrained", "device": "cpu", "pictures": False}
+    verdict = bodh.evaluate(tuned, digits, **small)
+    assert ("fine-tuned with labels" in verdict.sentence) is told
+    assert bool(verdict.evidence) is not told
+    short: dict[str, Any] = {**SHORT, "epochs": 1, "backbone": "small", "backbone.widths": [8, 16, 32]}
+    student = bodh.pretrain(
+        digits, objective="distill", out=tmp_path / "student", **short, **{"objective.teacher": str(tmp_path / "run")}
+    )
+    follower = bodh.pretrain(digits, start=tuned, out=tmp_path / "follower", **SHORT, epochs=1)
+    for what, learned in (("its teacher did", student), ("its start did", follower)):
+        assert (what in bodh.evaluate(learned, digits, **small).sentence) is told

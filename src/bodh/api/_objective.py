@@ -16,6 +16,8 @@ from bodh.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from bodh.model.loaded import LoadedModel
+
 logger = logging.getLogger("bodh")
 
 
@@ -59,7 +61,21 @@ def teacher_for(objective: str, needs: Needs, settings: Mapping[str, Any]) -> Te
     place = Path(getattr(named, "folder", named))
     loaded = load_model(place)
     backbone = loaded.network["backbone"].requires_grad_(False).eval()
-    return Teacher(backbone, loaded.modality, {"teacher": loaded.manifest.files["model.safetensors"].sha256})
+    notes = {"teacher": loaded.manifest.files["model.safetensors"].sha256}
+    return Teacher(backbone, loaded.modality, notes | heard(loaded, "its teacher"))
+
+
+def heard(model: LoadedModel, what: str) -> Json:
+    """Return the note that `model`, from which a run learns, was trained with labels itself; nothing where it was not.
+
+    Args:
+        model: start or teacher.
+        what: it is, in words.
+    """
+    from bodh.evaluation.context import labels_in
+
+    how = labels_in(model.manifest.provenance)
+    return {"labels": f"{what} did: {how}"} if how else {}
 
 
 def check(objective: str, needs: Needs, backbone: Any, shape: tuple[int, ...]) -> None:

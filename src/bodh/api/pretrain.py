@@ -109,8 +109,10 @@ def pretrain(
     vary = None
     if begin is None and teacher is None and given["backbone"] == "auto":
         vary = _settings.smaller_views(ready.modality, backbone=choice.backbone, device=where.type)
-    notes: Json = {} if begin is None else {"start": begin.manifest.files["model.safetensors"].sha256}
-    notes |= _published.notes(begin) | ({} if teacher is None else teacher.notes)
+    notes: Json = {} if teacher is None else teacher.notes
+    if begin is not None:
+        notes |= {"start": begin.manifest.files["model.safetensors"].sha256, **_objective.heard(begin, "its start")}
+        notes |= _published.notes(begin)
     if vary is not None:
         notes["view_size"] = cast("Any", vary.config).views.size
         reasons.append(f"views of {notes['view_size']} px: on a CPU, more and cheaper steps teach more")

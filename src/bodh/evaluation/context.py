@@ -231,14 +231,24 @@ class Context:
 
 
 def labels_in(provenance: Json) -> str:
-    """Return how labels took part in training a backbone, read from its provenance; "" where they did not."""
+    """Return how labels took part in training a backbone, read from its provenance; "" where they did not.
+
+    A head that was fitted on frozen features says where these come from ("pretrained"); every other fine-tuning
+    trained stages with labels. Published weights are not known to have done without.
+    """
     from bodh import _catalog
 
+    notes = provenance.get("notes") or {}
     if provenance.get("verb") == "finetune":
-        if provenance.get("notes", {}).get("freeze") == "none":
-            return "the whole network was fine-tuned with labels"
-        return labels_in(provenance.get("pretrained", {}))
-    name = provenance.get("objective", {}).get("name", "") if isinstance(provenance.get("objective"), dict) else ""
+        if "pretrained" not in provenance:
+            return "the network was fine-tuned with labels"
+        return labels_in(provenance["pretrained"])
+    if "published" in provenance or "published" in notes:
+        return "it starts from published weights, which may have learned from labels"
+    if notes.get("labels"):
+        return str(notes["labels"])
+    objective = provenance.get("objective")
+    name = objective.get("name", "") if isinstance(objective, dict) else ""
     if name in _catalog.names("objectives") and _catalog.get("objectives", name).NEEDS.labels:
         return f"its objective ({name}) learns from labels"
     return ""

@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 
 def test_a_backbone_that_saw_labels_gets_no_verdict() -> None:
-    model = loaded(trained().network, {"verb": "finetune", "notes": {"freeze": "none"}})
+    model = loaded(trained().network, {"verb": "finetune", "notes": {"freeze": []}})
     proof = prove(model, digits(), config=EvaluationConfig(protocols=("auto",), baselines=("raw",), seeds=3))
     assert proof.verdict.helped == "cannot tell"
     assert "fine-tuned with labels" in proof.verdict.sentence
@@ -112,7 +112,13 @@ def test_a_backbone_that_saw_labels_gets_no_verdict() -> None:
         ({"verb": "pretrain", "objective": {"name": "simclr"}}, False),
         ({"verb": "pretrain", "objective": {"name": "classify"}}, True),
         ({"verb": "finetune", "notes": {"freeze": "backbone"}, "pretrained": {"verb": "pretrain"}}, False),
+        ({"verb": "finetune", "notes": {"freeze": ["stem"]}, "pretrained": {"verb": "pretrain"}}, False),
         ({"verb": "finetune", "notes": {"freeze": "none"}}, True),
+        ({"verb": "finetune", "notes": {"freeze": []}}, True),
+        ({"verb": "finetune", "notes": {"freeze": ["stem"]}}, True),
+        ({"verb": "finetune", "objective": None, "pretrained": {"published": {"file": "a.pth"}}}, True),
+        ({"verb": "pretrain", "objective": {"name": "simclr"}, "notes": {"published": {"file": "a.pth"}}}, True),
+        ({"verb": "pretrain", "objective": {"name": "simclr"}, "notes": {"labels": "its start did"}}, True),
         ({}, False),
     ],
 )
