@@ -63,6 +63,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/pack_50k.py $(DATA)/cifar10
 	$(BIN)/python benchmarks/mnist_cnn.py
 	$(BIN)/python benchmarks/kill.py
+	$(BIN)/python benchmarks/waiting.py
 	$(BIN)/python benchmarks/mae_speed.py
 	$(BIN)/python benchmarks/cached_features.py $(DATA)/cifar10
 

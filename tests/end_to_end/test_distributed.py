@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 pytestmark = pytest.mark.slow
 
 # no batch norm anywhere: its statistics are a process's own on CPUs; no clipping of precision either
-LINE = ["pretrain", "sklearn:digits", "--objective", "simclr", "--backbone", "mlp", "--epochs", "2"]
+LINE = ["pretrain", "sklearn:digits", "--objective", "simclr", "--backbone", "mlp", "--epochs", "1"]
 LINE += ["batch=128", "objective.head_norm=none", "precision=float32", "optimiser=sgd", "learning_rate=0.05"]
 LINE += ["modality.size=8", "monitor_records=0"]
 
@@ -34,8 +34,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     one, two = train(tmp_path / "one", 1), train(tmp_path / "two", 2)
     whole = torch.cat([tensor.flatten() for tensor in one.values()])
     assert torch.isfinite(whole).all()
-    # float32: rounding grows with the steps; tests/unit/train/test_loop_in_two_processes.py is exact in float64
+    # float32: rounding grows with the steps, so there are few; test_loop_in_two_processes.py goes on in float64
     for name, tensor in one.items():
         torch.testing.assert_close(
-            two[name], tensor, atol=1e-3, rtol=1e-2, msg=lambda told, name=name: f"{name}: {told}"
+            two[name], tensor, atol=2e-5, rtol=1e-4, msg=lambda told, name=name: f"{name}: {told}"
         )

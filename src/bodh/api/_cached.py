@@ -53,7 +53,7 @@ def cached_features(model: LoadedModel, store: RecordStore, positions: np.ndarra
 
 
 def _key(model: LoadedModel) -> str:
-    """Return a text that differs wherever features would: weights, preparation, block, device."""
+    """Return a text that differs wherever features would: weights, preparation, device."""
     from bodh.model.folder import WEIGHTS
 
     what: Json = {

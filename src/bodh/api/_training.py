@@ -280,7 +280,10 @@ def execute(job: Job) -> Path:
         if engine.leads:
             provenance = {
                 "verb": job.verb,
-                "objective": {"name": job.objective, "config": job.sections["objective"].model_dump(mode="json")},
+                "objective": {
+                    "name": job.objective, "family": _catalog.get("objectives", job.objective).FAMILY,
+                    "config": job.sections["objective"].model_dump(mode="json"),
+                },
                 "seed": job.config.seed, "steps": outcome.steps, "epochs": outcome.epochs, "seconds": outcome.seconds,
                 "settings": job.config.model_dump(mode="json"), "choice": outcome.choice, "notes": job.notes,
             }  # fmt: skip

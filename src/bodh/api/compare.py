@@ -137,7 +137,7 @@ def compare(
     if len(failures) == len(names):
         raise failures[0]
     best, sentence = _conclude(rows, len(failures))
-    settled = {"minutes each": str(minutes), "backbone": backbone, "seed": str(seed)}
+    settled = {"minutes each": f"{minutes or 0:g}", "backbone": backbone, "seed": str(seed)}
     report = _report(folder, [*rows, *floors], sentence, settled | {key: str(value) for key, value in settings.items()})
     return Comparison([*rows, *floors], sentence, best, report)
 

@@ -248,7 +248,7 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
 
 
 def _fit_head(job: Job, begin: LoadedModel) -> Path:
-    """Fit a linear head on features that are computed once; save model and report, return the run folder."""
+    """Fit a linear head on features that are computed once; save the model, return the run folder."""
     from bodh.api import _run, _training
     from bodh.api._transfer import fit_linear
     from bodh.heads import scaled

@@ -75,6 +75,7 @@ class ViT(nn.Module):
         channels, height, sidelong = spec.arguments["shape"]
         self.spec = spec
         self.dim = width
+        self.any_side = True  # positions of other grids lie between its own
         self.patch = patch
         self.grid = (math.ceil(height / patch), math.ceil(sidelong / patch))
         self.block_names = ("embed", *(f"block{number}" for number in range(1, depth + 1)))

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-TITLES = {"knn": "Nearest neighbours, %", "linear": "Linear probe, %", "budget": "Label budget, %"}
+TITLES = {
+    "knn": "Nearest neighbours, %", "linear": "Linear probe, %", "linear_blocks": "Linear probe of every block, %",
+    "budget": "Label budget, %",
+}  # fmt: skip
 """Tables of shares that are shown in percent."""
 
 TONES = {"good": "bold green", "bad": "bold red", "neutral": "bold yellow"}

@@ -37,7 +37,9 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
     data = manifest.provenance.get("data")
     data = data if isinstance(data, dict) else {}
     objective = manifest.provenance.get("objective")
-    objective_name = objective.get("name") if isinstance(objective, dict) else objective
+    objective = objective if isinstance(objective, dict) else {"name": objective}
+    # folders written before the family was noted down know one supervised objective
+    family = objective.get("family", "supervise" if objective.get("name") == "classify" else "")
     embed = manifest.capabilities["embed"]
     networks = manifest.networks
     return {
@@ -46,7 +48,7 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
         "name": name,
         "parameters": parameters,
         "modality": manifest.modality.name,
-        "family": "supervised" if objective_name in {"classify", "regress", "fixmatch"} else "self-supervised",
+        "family": "supervised" if family == "supervise" else "self-supervised",
         "training_records": f"{data['records']:,}" if isinstance(data.get("records"), int) else "",
         "classifies": "head" in networks and manifest.task != "regress",
         "measures": manifest.task == "regress",

@@ -57,7 +57,7 @@ class Config(BaseConfig):
     view: Literal["plain", "weak", "strong", "randaugment"] = Field(
         "weak",
         description="variation of the records: weak keeps the class for sure; randaugment: weak, then two steps of "
-        "RandAugment (another number: modality.views.randaugment)",
+        "RandAugment (for another number leave this at weak and set modality.views.randaugment)",
     )
 
 

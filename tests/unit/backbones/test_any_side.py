@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from bodh.backbones import cnn, mlp, small, timm, torchvision
+from bodh.backbones import cnn, mlp, small, timm, torchvision, vit
 
 TAKES = [
     (small, {}, True),
+    (vit, {}, True),
+    (vit, {"pool": "token", "positions": "learned"}, True),
     (cnn, {}, False),
     (mlp, {}, False),
     (timm, {"model": "resnet10t"}, True),
