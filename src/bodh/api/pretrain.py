@@ -109,10 +109,7 @@ def pretrain(
     vary = None
     if begin is None and teacher is None and given["backbone"] == "auto":
         vary = _settings.smaller_views(ready.modality, backbone=choice.backbone, device=where.type)
-    notes: Json = {} if teacher is None else teacher.notes
-    if begin is not None:
-        notes |= {"start": begin.manifest.files["model.safetensors"].sha256, **_objective.heard(begin, "its start")}
-        notes |= _published.notes(begin)
+    notes: Json = ({} if teacher is None else teacher.notes) | ({} if begin is None else _origin(begin))
     if vary is not None:
         notes["view_size"] = cast("Any", vary.config).views.size
         reasons.append(f"views of {notes['view_size']} px: on a CPU, more and cheaper steps teach more")
@@ -133,3 +130,11 @@ def pretrain(
         teacher=None if teacher is None else teacher.backbone,
     )
     return load(_training.execute(job))
+
+
+def _origin(begin: Any) -> Json:
+    """What provenance keeps of the start of training: its hash, what it heard of labels, its published weights."""
+    from bodh.api import _objective, _published
+
+    sha256 = begin.manifest.files["model.safetensors"].sha256
+    return {"start": sha256, **_objective.heard(begin, "its start"), **_published.notes(begin)}
