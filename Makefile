@@ -16,10 +16,10 @@ export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 2000
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help demo test lint bench bench-cifar10 bench-objectives docs clean
+.PHONY: help demo test lint bench bench-cifar10 bench-transfer bench-objectives docs clean
 
 help:
-	@echo "make demo | test | lint | bench | bench-cifar10 | bench-objectives | docs | clean"
+	@echo "make demo | test | lint | bench | bench-cifar10 | bench-transfer | bench-objectives | docs | clean"
 
 ifneq ($(origin VENV),file)
   # named by the caller: taken as it is
@@ -69,6 +69,11 @@ bench: $(DEV)
 
 bench-cifar10: $(DEV)
 	$(BIN)/python benchmarks/cifar10.py --out runs/bench-cifar10
+
+bench-transfer: $(DEV)
+	$(BIN)/python benchmarks/transfer_published.py --out runs/bench-transfer --data $(DATA)
+	$(BIN)/python benchmarks/rotnet.py --out runs/bench-rotnet
+	$(BIN)/python benchmarks/clothing.py --out runs/bench-clothing
 
 bench-objectives: $(DEV)
 	$(BIN)/python benchmarks/objectives.py --out runs/bench-objectives

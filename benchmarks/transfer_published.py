@@ -10,12 +10,10 @@ is of the test records that `bodh evaluate` sets aside. Finished rows are kept i
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from _transfer import kept_row
 
 WEIGHTS = "weights-resnet-cifar10/resnet20-12fca82f.th"
 HOWS: dict[str, dict[str, Any]] = {
@@ -56,31 +54,10 @@ def finetune(data: Path, how: str, weights: Path, out: Path) -> Any:
     return bodh.finetune(data, start="resnet20", out=out, device="cpu", **settings)
 
 
-def accuracy(model: Any, data: Path) -> tuple[float, int]:
-    """Return the share of test records told rightly, and their number."""
-    from bodh.api._inputs import open_records
-    from bodh.records.splits import train_val_test
-
-    loaded = model.loaded("cpu")
-    store = open_records(loaded.modality, data, {})
-    test = train_val_test(store, 0)["test"]
-    told = loaded.predict_rows(store, test).argmax(axis=1)
-    return float((told == np.asarray(store.targets)[test]).mean()), len(test)
-
-
 def measure(data: Path, how: str, weights: Path, out: Path) -> dict[str, Any]:
     """Return one row, measured or kept from before."""
     folder = out / f"{data.name}-{how.replace(' ', '-')}"
-    kept = out / f"{folder.name}.json"
-    if kept.is_file():
-        return dict(json.loads(kept.read_text(encoding="utf-8")))
-    start, cpu = time.monotonic(), time.process_time()
-    model = finetune(data, how, weights, folder)
-    spent = {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - cpu}
-    share, records = accuracy(model, data)
-    row = {"data": data.name, "how": how, "accuracy": share, "test": records, **spent}
-    kept.write_text(json.dumps(row), encoding="utf-8")
-    return row
+    return kept_row(out / f"{folder.name}.json", lambda: finetune(data, how, weights, folder), data)
 
 
 def main() -> None:
