@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Json = dict[str, Any]
-Task = Literal["single", "binary", "multi", "regress"]
-"""What labels mean: one class of k, one class of two, any number of k classes at once, k measured numbers."""
+Task = Literal["single", "binary", "multi", "regress", "tokens"]
+"""What a head tells: one class of k, one class of two, any number of k classes at once, k measured numbers, or, of a
+language model, which token of the vocabulary belongs at each position."""
 
 Rows = "np.ndarray | list[np.ndarray]"
 """Stored records: one array `[n …]` where all have one shape, else a list of arrays."""
@@ -248,12 +249,68 @@ class TokenBackbone(Backbone, Protocol):
         ...
 
 
+class TextBackbone(Backbone, Protocol):
+    """A backbone that reads token ids, int64 `[n t]`, padded at the end; see `reads_tokens`."""
+
+    vocabulary: int
+    """v, the number of token ids."""
+    padding: int
+    """The id that fills rows up; it is never attended to and never pooled."""
+    context: int | None
+    """Most tokens of a row; None: any number."""
+    causal: bool
+    """Whether a position sees itself and earlier ones only."""
+    embedding: nn.Embedding
+    """Of the ids, `[v d]`; language-model heads share its weight. Its width is `dim`."""
+
+    def features(self, x: Tensor, documents: Tensor | None = None) -> Features:
+        """Return pooled `[n d]` and tokens `[n t d]` of ids `x` `[n t]`.
+
+        With `documents` `[n t]`, numbers of the documents that a packed row is made of, no position sees another
+        document, and positions count from the start of each.
+        """
+        ...
+
+    def start(self, rows: int, length: int) -> Any:
+        """Return an empty cache for generating up to `length` tokens in each of `rows` rows; None where not causal."""
+        ...
+
+    def advance(self, x: Tensor, cache: Any) -> Tensor:
+        """Return tokens `[n t d]` of the next ids `x` `[n t]` after those in `cache`, which then holds them too."""
+        ...
+
+
+def reads_tokens(backbone: object) -> bool:
+    """Return whether `backbone` is a `TextBackbone`."""
+    return getattr(backbone, "vocabulary", None) is not None
+
+
 def can_mask(backbone: object) -> bool:
     """Return whether `backbone` is a `TokenBackbone`: whether it can leave patches out."""
     return getattr(backbone, "patch", None) is not None
 
 
 # ------------------------------------------------------------------------------------------ objectives
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What is known of a tokenizer: how many ids there are, and which of them mean something."""
+
+    vocabulary: int
+    """v"""
+    padding: int
+    unknown: int
+    begin: int
+    """starts every document (as BERT's [CLS])"""
+    end: int
+    """ends every document (as BERT's [SEP]); in packed rows whatever follows it is another document"""
+    mask: int | None
+    """stands for what masked language modelling hides; None: the tokenizer has none"""
+    word_start: np.ndarray
+    """[v] bool: whether a token starts a word; special tokens do"""
+    special: np.ndarray
+    """[v] bool: padding, begin, end, mask and the like, which are never hidden nor generated"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +339,8 @@ class Facts:
     """[c] that they were divided by"""
     sample: Callable[[int], Tensor] | None = None
     """prepared training records, at most so many, the same ones every time"""
+    tokens: Tokens | None = None
+    """of text"""
     teacher: nn.Module | None = None
     """the trained backbone that `Needs.teacher` asks for: another network, not to be trained"""
 
@@ -302,6 +361,8 @@ class Needs:
     labels: bool = False
     tasks: tuple[Task, ...] | None = None
     """Kinds of labels that it can learn from; None: all. Checked where `labels` is set."""
+    packed: bool = False
+    """Rows are windows of fixed length, cut from all training texts one after the other: no token is padding."""
     unlabelled: bool = False
     """Learns from records without labels too: `Config.ratio` of them beside each labelled one in a batch."""
     smallest_batch: int = 1
