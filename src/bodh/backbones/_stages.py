@@ -99,6 +99,22 @@ def image_shape(shape: Sequence[int], *, name: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def text_shape(shape: Sequence[int], *, vocabulary: int, padding: int, name: str) -> int:
+    """Return the most tokens of a row.
+
+    Raises:
+        ConfigError: `shape` is not that of texts, or the padding is no id of the vocabulary.
+    """
+    if len(shape) != 1 or shape[0] < 1 or vocabulary < 1:
+        raise ConfigError(
+            f"the backbone {name!r} reads token ids, given inputs of shape {tuple(shape)} and {vocabulary} ids; "
+            "allowed are texts, of shape (length,); for images type: backbone=small, for vectors: backbone=mlp"
+        )
+    if not 0 <= padding < vocabulary:
+        raise ConfigError(f"the backbone {name!r}: padding={padding} is no id of a vocabulary of {vocabulary}")
+    return shape[0]
+
+
 def replace_module(root: nn.Module, path: str, module: nn.Module) -> None:
     """Put `module` at the dotted `path` below `root`."""
     parent, _, leaf = path.rpartition(".")
