@@ -272,7 +272,10 @@ class TextBackbone(Backbone, Protocol):
         ...
 
     def start(self, rows: int, length: int) -> Any:
-        """Return an empty cache for generating up to `length` tokens in each of `rows` rows; None where not causal."""
+        """Return an empty cache for generating up to `length` tokens in each of `rows` rows; None where not causal.
+
+        `cache.select(rows)` keeps the rows at positions `rows` [n], in that order, any of them twice: for a beam.
+        """
         ...
 
     def advance(self, x: Tensor, cache: Any) -> Tensor:

@@ -13,11 +13,24 @@ MEMBERS = {
     "timm": ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "efficientnet_b0", "swin_tiny_patch4_window7_224"),
     "torchvision": ("resnet18", "mobilenet_v3_small", "squeezenet1_1", "swin_t"),
 }
+TOKENS = {
+    "transformer": (
+        {},
+        {"pool": "last", "norm": "post", "embedding_norm": True, "positions": "sinusoidal"},
+        {"pool": "first", "positions": "rotary", "attention_dropout": 0.1, "bias": False},
+        {"causal": True, "activation": "gelu_tanh"},
+        {"causal": True, "pool": "last", "positions": "rotary", "norm": "post"},
+        {"causal": True, "positions": "sinusoidal", "activation": "relu"},
+    ),
+}
+"""Backbones that read token ids, with the arguments that they are tried with."""
 SHAPES = [(3, 32, 32), (1, 8, 8), (3, 48, 48), (1, 32, 48), (3, 96, 96)]
 
 
 def _cases():
     for family in _catalog.names("backbones"):
+        if family in TOKENS:
+            continue
         members = MEMBERS.get(family, ("",))
         for member in members:
             shapes = [*SHAPES, (12,)] if family == "mlp" else SHAPES if member == "" else [SHAPES[0]]
@@ -48,8 +61,17 @@ def test_timm_takes_any_size_and_channels(member, shape):
     conformance.check_blocks_hold_all(backbone, shape)
 
 
+@pytest.mark.parametrize(
+    ("family", "arguments"),
+    [pytest.param(name, one, id=f"{name}-{n}") for name, several in TOKENS.items() for n, one in enumerate(several)],
+)
+def test_what_reads_tokens_keeps_the_contract(family, arguments):
+    module = _catalog.get("backbones", family)
+    conformance.check_backbone(module, shape=(12,), vocabulary=40, padding=3, **arguments)
+
+
 def test_the_suite_sees_every_family():
-    assert {case.values[0] for case in _cases()} == set(_catalog.names("backbones"))
+    assert {case.values[0] for case in _cases()} | set(TOKENS) == set(_catalog.names("backbones"))
 
 
 class _Broken(torch.nn.Module):

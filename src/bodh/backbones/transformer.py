@@ -19,9 +19,8 @@ from typing import Any, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from bodh.backbones._attention import Attention, Cache, Rotation, additive
+from bodh.backbones._attention import Attention, Cache, additive
 from bodh.backbones._positions import rotary, sinusoidal, within
 from bodh.backbones._stages import text_shape
 from bodh.config.base import Config as BaseConfig
@@ -83,11 +82,9 @@ class Block(nn.Module):
         """Return tokens `[n t d]`; `attend` calls the attention as the network does it, with or without a cache."""
         if self.post:
             x = self.norm1(x + self.dropout(attend(self.attention, x)))
-            out: Tensor = self.norm2(x + self.dropout(self.mlp(x)))
-            return out
+            return cast("Tensor", self.norm2(x + self.dropout(self.mlp(x))))
         x = x + self.dropout(attend(self.attention, self.norm1(x)))
-        out = x + self.dropout(self.mlp(self.norm2(x)))
-        return out
+        return x + cast("Tensor", self.dropout(self.mlp(self.norm2(x))))
 
 
 class Transformer(nn.Module):
@@ -220,7 +217,7 @@ class Transformer(nn.Module):
     def _real(self, x: Tensor) -> Tensor | None:
         """Return which tokens are no padding `[n t]`; None where all are. A graph for any input always asks."""
         real = x != self.padding
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling():
             return real
         return None if bool(real.all()) else real
 
@@ -260,7 +257,7 @@ class Transformer(nn.Module):
         return self.dim // cast("Block", self.layers[0]).attention.heads
 
     def _check(self, length: int) -> None:
-        if self.context is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if self.context is None or torch.compiler.is_compiling():
             return
         if length > self.context:
             raise DataError(

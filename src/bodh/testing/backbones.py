@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bodh import _catalog
-from bodh.contracts import Backbone, NetworkSpec
+from bodh.contracts import Backbone, NetworkSpec, reads_tokens
 
 
 class ContractError(AssertionError):
@@ -27,10 +27,27 @@ def check_backbone(module: ModuleType, *, shape: Sequence[int], **arguments: Any
     Raises:
         ContractError: with the expectation that was not met.
     """
-    _expect(isinstance(module.members(), tuple), "members() returns a tuple of names")
+    expect(isinstance(module.members(), tuple), "members() returns a tuple of names")
     backbone = build_seeded(module, shape=shape, **arguments)
     for check in CHECKS:
         check(backbone, shape)
+    if reads_tokens(backbone):
+        from bodh.testing import tokens
+
+        for check in tokens.CHECKS:
+            check(backbone, shape)
+
+
+def example(backbone: Any, count: int, shape: Sequence[int]) -> Tensor:
+    """Return inputs for `backbone` that depend on nothing but their number: numbers, or ids, some rows padded."""
+    generator = torch.Generator().manual_seed(count)
+    if not reads_tokens(backbone):
+        return torch.randn(count, *shape, generator=generator)
+    ids = torch.randint(backbone.vocabulary - 1, (count, shape[0]), generator=generator)
+    ids += (ids >= backbone.padding).long()  # any id but the padding
+    for row in range(1, count):
+        ids[row, max(1, shape[0] - row) :] = backbone.padding
+    return ids
 
 
 def build_seeded(module: ModuleType, *, shape: Sequence[int], **arguments: Any) -> Any:
@@ -44,96 +61,98 @@ def check_shapes(backbone: Any, shape: Sequence[int]) -> None:
     """Pooled features, map, tokens and blocks have the announced sizes, in evaluation also for one record."""
     backbone.eval()
     for count in (1, 3):
-        x = _inputs(count, shape)
+        x = example(backbone, count, shape)
         with torch.no_grad():
             pooled, seen, blocks = backbone(x), backbone.features(x), backbone.blocks(x)
-        _expect(pooled.shape == (count, backbone.dim), f"forward gives [{count} {backbone.dim}], not {pooled.shape}")
-        _expect(bool(torch.isfinite(pooled).all()), "features are finite")
-        _same(seen.pooled, pooled, "features().pooled is what forward gives")
-        _expect(seen.tokens is None or seen.tokens.ndim == 3, "tokens are [n t d]")
-        _expect(seen.map is None or seen.map.ndim == 4, "the map is [n c h w]")
-        _expect(tuple(blocks) == backbone.block_names, "blocks() has the names of block_names, in their order")
-        _expect(all(b.ndim == 2 and len(b) == count for b in blocks.values()), "every block is pooled to [n d]")
-        _same(blocks[backbone.block_names[-1]], pooled, "the last block gives what forward gives")
+        expect(pooled.shape == (count, backbone.dim), f"forward gives [{count} {backbone.dim}], not {pooled.shape}")
+        expect(bool(torch.isfinite(pooled).all()), "features are finite")
+        same(seen.pooled, pooled, "features().pooled is what forward gives")
+        expect(seen.tokens is None or seen.tokens.ndim == 3, "tokens are [n t d]")
+        expect(seen.map is None or seen.map.ndim == 4, "the map is [n c h w]")
+        expect(tuple(blocks) == backbone.block_names, "blocks() has the names of block_names, in their order")
+        expect(all(b.ndim == 2 and len(b) == count for b in blocks.values()), "every block is pooled to [n d]")
+        same(blocks[backbone.block_names[-1]], pooled, "the last block gives what forward gives")
 
 
 def check_grid(backbone: Any, shape: Sequence[int]) -> None:
     """Blocks averaged over a grid have as many numbers or a multiple, and a grid of one changes nothing."""
     backbone.eval()
-    x = _inputs(2, shape)
+    x = example(backbone, 2, shape)
     with torch.no_grad():
         plain, one, finer = backbone.blocks(x), backbone.blocks(x, grid=1), backbone.blocks(x, grid=2)
-    _expect(tuple(finer) == backbone.block_names, "blocks(grid=2) has the names of block_names, in their order")
+    expect(tuple(finer) == backbone.block_names, "blocks(grid=2) has the names of block_names, in their order")
     for name, values in finer.items():
-        _expect(torch.equal(one[name], plain[name]), "a grid of one is what blocks() gives without being told")
-        _expect(values.ndim == 2 and values.shape[1] % plain[name].shape[1] == 0, "a grid multiplies the width")
+        expect(torch.equal(one[name], plain[name]), "a grid of one is what blocks() gives without being told")
+        expect(values.ndim == 2 and values.shape[1] % plain[name].shape[1] == 0, "a grid multiplies the width")
 
 
 def check_rows_are_independent(backbone: Any, shape: Sequence[int]) -> None:
     """In evaluation a record's features do not depend on what else is in the batch, nor on when it is asked."""
     backbone.eval()
-    x = _inputs(4, shape)
+    x = example(backbone, 4, shape)
     with torch.no_grad():
         together, again = backbone(x), backbone(x)
         alone = torch.cat([backbone(row) for row in torch.tensor_split(x, len(x))])
-    _expect(torch.equal(together, again), "the same input gives the same features bit for bit")
-    _same(alone, together, "a batch of one gives the same features as the record in a larger batch")
+    expect(torch.equal(together, again), "the same input gives the same features bit for bit")
+    same(alone, together, "a batch of one gives the same features as the record in a larger batch")
 
 
 def check_spec(backbone: Any, shape: Sequence[int]) -> None:
     """The spec is plain data from which the same network is built, so that its weights fit and it computes the same."""
     spec = backbone.spec
-    _expect(isinstance(spec, NetworkSpec) and spec.room == "backbones", "spec is a NetworkSpec of the room backbones")
-    _expect(_plain(dict(spec.arguments)), f"the spec's arguments are JSON values, not {spec.arguments!r}")
-    _expect(list(spec.arguments["shape"]) == list(shape), "the spec's arguments hold the shape")
+    expect(isinstance(spec, NetworkSpec) and spec.room == "backbones", "spec is a NetworkSpec of the room backbones")
+    expect(_plain(dict(spec.arguments)), f"the spec's arguments are JSON values, not {spec.arguments!r}")
+    expect(list(spec.arguments["shape"]) == list(shape), "the spec's arguments hold the shape")
     twin: Backbone = _catalog.get(spec.room, spec.name).build(**spec.arguments)
     weights = backbone.state_dict()
-    _expect(list(twin.state_dict()) == list(weights), "the network built from the spec has the same parameters")  # type: ignore[attr-defined]
+    expect(list(twin.state_dict()) == list(weights), "the network built from the spec has the same parameters")  # type: ignore[attr-defined]
     twin.load_state_dict(weights)  # type: ignore[attr-defined]
     twin.eval()  # type: ignore[attr-defined]
     backbone.eval()
-    x = _inputs(2, shape)
+    x = example(backbone, 2, shape)
     with torch.no_grad():
-        _expect(torch.equal(twin(x), backbone(x)), "the network built from the spec computes the same")
-    _expect(twin.block_names == backbone.block_names, "the network built from the spec has the same blocks")
+        expect(torch.equal(twin(x), backbone(x)), "the network built from the spec computes the same")
+    expect(twin.block_names == backbone.block_names, "the network built from the spec has the same blocks")
 
 
 def check_blocks_hold_all(backbone: Any, shape: Sequence[int]) -> None:
     """The modules of the blocks together hold every parameter, so that freezing them freezes everything."""
     del shape
     modules = backbone.block_modules()
-    _expect(tuple(modules) == backbone.block_names, "block_modules() has the names of block_names, in their order")
+    expect(tuple(modules) == backbone.block_names, "block_modules() has the names of block_names, in their order")
     held = {id(p) for block in modules.values() for module in block for p in module.parameters()}
     lost = [name for name, p in backbone.named_parameters() if id(p) not in held]
-    _expect(not lost, f"the blocks hold all parameters; missing: {', '.join(lost[:5])}")
+    expect(not lost, f"the blocks hold all parameters; missing: {', '.join(lost[:5])}")
 
 
 def check_gradient(backbone: Any, shape: Sequence[int]) -> None:
     """In training every output has a finite gradient, and it reaches the first block."""
     backbone.train()
-    x = _inputs(4, shape)
+    x = example(backbone, 4, shape)
     backbone.zero_grad()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         backbone(x).square().mean().backward()
     gradients = {name: p.grad for name, p in backbone.named_parameters() if p.grad is not None}
-    _expect(bool(gradients), "training gives gradients")
-    _expect(all(bool(torch.isfinite(g).all()) for g in gradients.values()), "gradients are finite")
+    expect(bool(gradients), "training gives gradients")
+    expect(all(bool(torch.isfinite(g).all()) for g in gradients.values()), "gradients are finite")
     first = backbone.block_modules()[backbone.block_names[0]]
     reached = [p.grad for module in first for p in module.parameters() if p.grad is not None]
-    _expect(any(bool(g.abs().sum() > 0) for g in reached), "the gradient reaches the first block")
+    expect(any(bool(g.abs().sum() > 0) for g in reached), "the gradient reaches the first block")
     backbone.zero_grad()
 
 
 def check_export(backbone: Any, shape: Sequence[int]) -> None:
-    """`torch.export` takes the network in evaluation, for any number of records."""
+    """`torch.export` takes the network in evaluation, for any number of records, and of tokens where it reads them."""
     backbone.eval()
-    x = _inputs(3, shape)
-    batch = torch.export.Dim("n", min=1, max=1024)
-    program = torch.export.export(_Plain(backbone), (x,), dynamic_shapes=({0: batch},), strict=False)
-    more = _inputs(5, shape)
+    x = example(backbone, 3, shape)
+    axes = {0: torch.export.Dim("n", min=1, max=1024)}
+    if reads_tokens(backbone):
+        axes[1] = torch.export.Dim("t", min=2, max=shape[0])
+    program = torch.export.export(_Plain(backbone), (x,), dynamic_shapes=(axes,), strict=False)
+    more = example(backbone, 5, shape)[:, : shape[0] // 2] if reads_tokens(backbone) else example(backbone, 5, shape)
     with torch.no_grad():
-        _same(program.module()(more), backbone(more), "the exported network computes the same on another batch size")
+        same(program.module()(more), backbone(more), "the exported network computes the same on another batch size")
 
 
 CHECKS: tuple[Callable[[Any, Sequence[int]], None], ...] = (
@@ -160,10 +179,6 @@ class _Plain(nn.Module):
         return out
 
 
-def _inputs(count: int, shape: Sequence[int]) -> Tensor:
-    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(count))
-
-
 def _plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _plain(inner) for key, inner in value.items())
@@ -172,13 +187,14 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
-def _same(given: Tensor, wanted: Tensor, expectation: str) -> None:
+def same(given: Tensor, wanted: Tensor, expectation: str) -> None:
     """Compare with a tolerance of 1e-4 of the largest value: kernels may differ with the batch."""
     scale = max(1.0, float(wanted.abs().max()))
     largest = float((given - wanted).abs().max()) if given.shape == wanted.shape else float("inf")
-    _expect(largest <= 1e-4 * scale, f"{expectation} (largest difference {largest:.2g})")
+    expect(largest <= 1e-4 * scale, f"{expectation} (largest difference {largest:.2g})")
 
 
-def _expect(holds: bool, expectation: str) -> None:
+def expect(holds: bool, expectation: str) -> None:
+    """Raise ContractError with the expectation where it does not hold."""
     if not holds:
         raise ContractError(f"expected of a backbone: {expectation}")
