@@ -49,3 +49,11 @@ class PrepareVector(nn.Module):
         """Return prepared vectors."""
         x = (vector.to(self.mean.dtype) - self.mean) / self.std
         return torch.where(torch.isnan(x), torch.zeros_like(x), x)
+
+
+class PrepareTokens(nn.Module):
+    """Token ids `[n t]` → the same as int64: what there is to learn of them, the backbone learns."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return prepared ids."""
+        return tokens.long()
