@@ -36,7 +36,7 @@ $(VENV)/.installed: $(INPUTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade 'pip>=25.1'
 	@$(PIP) torch
-	@$(PIP) -e '.[export,serve]'
+	@$(PIP) -e '.[export,serve,text]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
