@@ -113,7 +113,8 @@ def _ids(backbone: Any, rows: int, length: int) -> Tensor:
     """Return ids `[n t]`, none of them the padding."""
     generator = torch.Generator().manual_seed(rows + length)
     found = torch.randint(backbone.vocabulary - 1, (rows, length), generator=generator)
-    return found + (found >= backbone.padding).long()
+    ids: Tensor = found + (found >= backbone.padding).long()
+    return ids
 
 
 def _another(backbone: Any, ids: Tensor) -> Tensor:
