@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bodh.contracts import Facts, Json, Modality, Needs, RecordStore, Shard, View, can_mask
+from bodh.contracts import Facts, Json, Modality, Needs, RecordStore, Shard, View, can_mask, reads_tokens
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ def _check_features(objective: str, kind: str, backbone: Any, shape: tuple[int, 
     from bodh.backbones._modes import evaluating
 
     first = next(backbone.parameters())
+    dtype = torch.int64 if reads_tokens(backbone) else first.dtype
     with evaluating(backbone), torch.no_grad():
-        seen = backbone.features(torch.zeros(2, *shape, device=first.device, dtype=first.dtype))
+        seen = backbone.features(torch.zeros(2, *shape, device=first.device, dtype=dtype))
     if getattr(seen, kind) is None:
         word = {"map": "gives a map of positions", "tokens": "gives tokens"}[kind]
         fitting = {"map": "small, cnn, vit or resnet18", "tokens": "vit"}[kind]
@@ -153,5 +154,6 @@ def tell(facts: Facts, store: RecordStore, positions: np.ndarray, modality: Moda
         mean=tuple(getattr(config, "mean", None) or ()) if modality.name == "image" else (),
         std=tuple(getattr(config, "std", None) or ()) if modality.name == "image" else (),
         sample=sample,
+        tokens=cast("Any", modality).tokens() if hasattr(modality, "tokens") else None,
         teacher=teacher,
     )

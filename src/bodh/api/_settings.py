@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -63,8 +64,8 @@ def choose(source: Source, *, objective: str, backbone: str, device: torch.devic
     """
     reasons = []
     if objective == "auto":
-        objective = "simclr"
-        reasons.append("objective simclr: it works on every modality with views, also with small batches and budgets")
+        objective, why = _default_objective(source.modality)
+        reasons.append(f"objective {objective}: {why}")
     if objective not in _catalog.names("objectives"):
         raise UnknownName("objective", objective, _catalog.names("objectives"))
     needs: Needs = _catalog.get("objectives", objective).NEEDS
@@ -80,13 +81,20 @@ def choose(source: Source, *, objective: str, backbone: str, device: torch.devic
     return Choice(objective, backbone, tuple(reasons))
 
 
+def _default_objective(modality: str) -> tuple[str, str]:
+    """Return what to learn from where nothing was said, and why."""
+    if modality == "text" and "masked_lm" in _catalog.names("objectives"):
+        return "masked_lm", "a word from the words around it, what texts teach best"
+    return "simclr", "it works on every modality with views, also with small batches and budgets"
+
+
 def default_backbone(modality: str, device: str, needs: Needs | None = None) -> str:
     """Return the network to start with: the fast one on a CPU (benchmarks/choose_backbone.py), ResNet-18 on a GPU.
 
     An objective that leaves patches out needs a transformer.
     """
     if modality != "image":
-        return "mlp"
+        return "transformer" if modality == "text" else "mlp"
     if needs is not None and needs.masking:
         return "vit"
     return "resnet18" if device == "cuda" else "small"
@@ -121,8 +129,18 @@ def with_length(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, An
     return settings | own | {"seed": given["seed"]}
 
 
-def fresh(name: str, modality: Modality, arguments: dict[str, Any], seed: int) -> nn.Module:
+def fresh(
+    name: str, modality: Modality, arguments: dict[str, Any], seed: int, defaults: Mapping[str, Any] | None = None
+) -> nn.Module:
     """Return a new backbone for records of `modality`; its weights depend on `seed` alone.
+
+    Args:
+        name: of the backbone.
+        modality: tells the shape of its input, and the vocabulary of texts.
+        arguments: of the backbone, as the user gave them.
+        seed: of the weights.
+        defaults: what the objective wants where the user says nothing (`BACKBONE`); a backbone that knows no such
+            argument goes without.
 
     Raises:
         UnknownName: no such backbone.
@@ -131,8 +149,12 @@ def fresh(name: str, modality: Modality, arguments: dict[str, Any], seed: int) -
     from bodh.backbones._names import spec_for
     from bodh.model.networks import build
 
-    shape = cast("Any", modality).prepared_shape
-    return build({"backbone": spec_for(name, shape=shape, arguments=arguments)}, seed=seed)["backbone"]
+    known = cast("Any", modality)
+    spec = spec_for(
+        name, shape=known.prepared_shape, arguments=arguments, defaults=defaults,
+        records=getattr(known, "network_arguments", {}),
+    )  # fmt: skip
+    return build({"backbone": spec}, seed=seed)["backbone"]
 
 
 def smaller_views(modality: Modality, *, backbone: str, device: str) -> Modality | None:

@@ -299,7 +299,8 @@ def _reusable(job: Job) -> Json:
     """Return the arguments of the verb as they can be typed again."""
     if job.verb != "pretrain":
         return {}
-    arguments = {key: value for key, value in job.network.spec.arguments.items() if key != "shape"}
+    told = {"shape", *getattr(job.data.modality, "network_arguments", ())}  # by the data
+    arguments = {key: value for key, value in job.network.spec.arguments.items() if key not in told}
     member = arguments.pop("model", None)
     name = job.network.spec.name if member is None else f"{job.network.spec.name}:{member}"
     return {"objective": job.objective, "backbone": name} | {

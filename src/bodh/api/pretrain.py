@@ -102,9 +102,9 @@ def pretrain(
         len(positions), smallest=module.NEEDS.smallest_batch, given=settings, device=where.type
     )
     reasons = [f"{key} {value:g}: suits {len(positions):,} records" for key, value in length.items()]
-    network = (
-        begin.network["backbone"] if begin else _settings.fresh(choice.backbone, ready.modality, own, given["seed"])
-    )
+    network = begin.network["backbone"] if begin else _settings.fresh(
+        choice.backbone, ready.modality, own, given["seed"], getattr(module, "BACKBONE", None)
+    )  # fmt: skip
     _objective.check(choice.objective, module.NEEDS, network, cast("Any", ready.modality).prepared_shape)
     vary = None
     if begin is None and teacher is None and given["backbone"] == "auto":

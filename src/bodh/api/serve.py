@@ -130,7 +130,7 @@ def neighbour_indexes(models: Mapping[str, OnnxModel], data: Any, settings: Json
         if "embed" not in model.capabilities:
             log.warning("model %s gives no embeddings; it shows no neighbours", name)
             continue
-        modality = modality_of(model.manifest.modality)
+        modality = modality_of(model.manifest.modality, model.read)
         store = open_records(modality, data, settings)
         positions = index.choose(store)
         if not len(positions):

@@ -14,19 +14,51 @@ FAMILIES = ("resnet_cifar", "timm", "torchvision")
 """Families of many members, in the order in which a bare name is looked up."""
 
 
-def spec_for(name: str, *, shape: Sequence[int], arguments: Mapping[str, Any] | None = None) -> NetworkSpec:
+def spec_for(
+    name: str,
+    *,
+    shape: Sequence[int],
+    arguments: Mapping[str, Any] | None = None,
+    records: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> NetworkSpec:
     """Return how to build the backbone `name` for inputs of `shape`.
 
     Args:
         name: a file of this room ("cnn"), a member of a family ("resnet18", looked up in `FAMILIES`), or both
             ("timm:convnext_atto", "torchvision:resnet18").
         shape: of one prepared input, (c, h, w) or (d,).
-        arguments: further keyword arguments of that file's `build`.
+        arguments: further keyword arguments of that file's `build`, as the user gave them.
+        records: what it must be told of the records beside their shape: the vocabulary of texts.
+        defaults: arguments where the user gave none; a backbone that knows no such argument goes without.
 
     Raises:
         UnknownName: there is no such backbone; the message suggests the nearest name.
-        ConfigError: it takes no such argument, or the name is a family's without a member.
+        ConfigError: it takes no such argument, cannot read such records, or the name is a family's without a member.
     """
+    return _completed(_named_spec(name, shape, arguments), name, records or {}, defaults or {})
+
+
+def _completed(spec: NetworkSpec, name: str, records: Mapping[str, Any], defaults: Mapping[str, Any]) -> NetworkSpec:
+    """Return `spec` with what the records and the objective ask for.
+
+    Raises:
+        ConfigError: it does not read such records, or the user gave what the records alone tell.
+    """
+    module = _catalog.get("backbones", spec.name)
+    known = {*inspect.signature(module.build).parameters, *getattr(getattr(module, "Config", None), "model_fields", ())}
+    if unread := sorted(records.keys() - known):
+        raise ConfigError(
+            f"the backbone {name!r} does not read texts (it takes no {unread[0]}); allowed are transformer, recurrent "
+            "and huggingface:NAME; type --backbone transformer"
+        )
+    if given := sorted(records.keys() & spec.arguments.keys()):
+        raise ConfigError(f"backbone.{given[0]}: the tokenizer tells it; leave it out, or choose modality.tokenizer")
+    wanted = {key: value for key, value in defaults.items() if key in known}
+    return NetworkSpec(spec.room, spec.name, {**wanted, **spec.arguments, **records})
+
+
+def _named_spec(name: str, shape: Sequence[int], arguments: Mapping[str, Any] | None) -> NetworkSpec:
     family, separator, member = name.partition(":")
     own = _catalog.names("backbones")
     if separator:

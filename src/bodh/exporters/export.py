@@ -157,7 +157,12 @@ def _batches(n: int) -> list[np.ndarray]:
 
 
 def _other_sides(rows: np.ndarray, capability: Capability) -> list[np.ndarray]:
-    """Return some of `rows` with other sides, where the capability takes any: twice as tall, then twice as wide."""
+    """Return some of `rows` with other sides, where the capability takes any: twice as tall, then twice as wide.
+
+    Rows of tokens are cut to half of their length.
+    """
+    if capability.any_length:
+        return [np.ascontiguousarray(rows[:2, : max(1, rows.shape[1] // 2)])]
     if not capability.any_sides:
         return []
     return [np.ascontiguousarray(np.repeat(rows[:2], 2, axis=axis)) for axis in (1, 2)]

@@ -7,6 +7,7 @@ definition for all three.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from bodh.contracts import Json, Task
 from bodh.errors import UnknownName
+from bodh.model.modality import files_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +36,8 @@ class Capability(nn.Module):
         input_name: name of the input array.
         output_names: names of the outputs, in order.
         any_sides: whether records of any height and width may come in (the input spec has letters there).
+        any_length: whether rows of any number of tokens, up to that of the examples, may come in.
+        files: what the modality needs beside the weights to read raw records, by file name.
     """
 
     def __init__(
@@ -47,11 +51,14 @@ class Capability(nn.Module):
         block: str | None = None,
         grid: int = 1,
         input_spec: Json,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.input_name: str = input_spec["name"]
         self.any_sides = len(input_spec["shape"]) == 4 and all(isinstance(s, str) for s in input_spec["shape"][1:3])
+        self.any_length = len(input_spec["shape"]) == 2 and isinstance(input_spec["shape"][1], str)
+        self.files = dict(files or {})
         self.prepare = prepare
         self.backbone = backbone
         self.task = task
@@ -140,6 +147,7 @@ def build(
         block=block,
         grid=grid,
         input_spec=modality.input_spec(),
+        files=files_of(modality),
     )
     first = next(iter(networks.parameters()), None)
     return capability.to(first.device if first is not None else "cpu").eval()

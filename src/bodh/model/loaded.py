@@ -20,7 +20,7 @@ from bodh.model import capabilities, networks
 from bodh.model.capabilities import EMBEDDING, PROBABILITIES, VALUE, Capability
 from bodh.model.folder import RECORDS, WEIGHTS, Folder, read_folder
 from bodh.model.manifest import Manifest
-from bodh.model.modality import modality_of
+from bodh.model.modality import insist_on_match, modality_of
 
 BATCH = 256
 """Records in one pass where nobody asks for another number."""
@@ -183,11 +183,13 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
     """
     verified = read_folder(folder)
     manifest = verified.manifest
-    modality = modality_of(manifest.modality)
     try:
+        modality = modality_of(manifest.modality, verified.read)
+        insist_on_match(modality, manifest.specs()["backbone"])
         restored = networks.restore(manifest.specs(), verified.read(WEIGHTS))
     except ModelError as error:
-        raise ModelError(f"{verified.path}: {error}") from error
+        told = str(error)
+        raise ModelError(told if told.startswith(str(verified.path)) else f"{verified.path}: {told}") from error
     device = torch.device(device)
     model = LoadedModel(manifest, modality, _placed(restored, device), device, verified)
     if manifest.best_block is not None and manifest.best_block not in model.block_names:

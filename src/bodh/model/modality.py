@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _catalog
-from bodh.contracts import Modality
+from bodh.contracts import Modality, NetworkSpec
 from bodh.errors import ModelError
 from bodh.model.manifest import ModalityEntry
 
@@ -13,19 +14,40 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
-def modality_of(entry: ModalityEntry) -> Modality:
-    """Return the modality that a manifest names, with the configuration that it holds.
+def modality_of(entry: ModalityEntry, read: Callable[[str], bytes]) -> Modality:
+    """Return the modality that a manifest names, with the configuration that it holds and the files it needs.
+
+    Args:
+        entry: of the manifest.
+        read: returns the verified content of a file that the manifest lists, by name.
 
     Raises:
         UnknownName: no such modality.
-        ModelError: the configuration is not valid for it.
+        ModelError: the configuration is not valid for it, or a file that it needs is missing.
     """
     module = _catalog.get("modalities", entry.name)
+    needed = getattr(module.Modality, "file_names", ())
+    files = ({name: read(name) for name in needed},) if needed else ()
     try:
-        return cast("Modality", module.Modality(config_class(module).model_validate(entry.config)))
+        return cast("Modality", module.Modality(config_class(module).model_validate(entry.config), *files))
     except (ValueError, TypeError) as error:
         told = " ".join(str(error).split())[:300]
         raise ModelError(f"model.json: modality {entry.name!r} has a configuration that is not valid: {told}") from None
+
+
+def files_of(modality: Modality) -> dict[str, bytes]:
+    """Return what must lie beside `model.json` to build `modality` again, by file name; most need nothing."""
+    return cast("dict[str, bytes]", cast("Any", modality).files()) if hasattr(modality, "files") else {}
+
+
+def insist_on_match(modality: Modality, backbone: NetworkSpec) -> None:
+    """Raise ModelError where `backbone` was built for other records than `modality` prepares: another tokenizer."""
+    for name, value in getattr(modality, "network_arguments", {}).items():
+        if (built := backbone.arguments.get(name)) != value:
+            raise ModelError(
+                f"the tokenizer and the network do not belong together: {name} is {value} there, {built} here; "
+                "copy the whole folder again, or train with this tokenizer"
+            )
 
 
 def config_class(module: Any) -> type[BaseModel]:

@@ -28,6 +28,7 @@ from bodh.model.manifest import (
     TensorSpec,
     plain,
 )
+from bodh.model.modality import files_of, insist_on_match
 
 LARGEST_RECORDS = 64
 """Real records that a model carries, for parity and latency checks."""
@@ -70,6 +71,7 @@ def save_model(
         raise ModelError("a model is saved with some real records, for parity checks; none were given")
     records = np.ascontiguousarray(records[:LARGEST_RECORDS])
     specs = networks.specs_of(network)
+    insist_on_match(modality, specs["backbone"])
     weights = networks.flat_weights(network)
     networks.check_fit(specs, weights)
     manifest = Manifest(
@@ -84,7 +86,7 @@ def save_model(
         provenance=plain({**provenance, "versions": {**versions(), **provenance.get("versions", {})}}),
         files={WEIGHTS: FileEntry(bytes=0, sha256="0" * 64)},
     )
-    files = {WEIGHTS: networks.weights_to_bytes(weights), RECORDS: _records_to_bytes(records)}
+    files = {WEIGHTS: networks.weights_to_bytes(weights), RECORDS: _records_to_bytes(records), **files_of(modality)}
     files[CARD] = card(manifest, parameters=sum(p.numel() for p in network.parameters()), name=_name(folder)).encode()
     return write_folder(Path(folder), manifest, files, overwrite=overwrite)
 

@@ -159,7 +159,7 @@ def start(
         raise ModelError("no model to serve; type: bodh serve MODEL")
     served = {}
     for name, model in models.items():
-        modality = modality_of(model.manifest.modality)
+        modality = modality_of(model.manifest.modality, model.read)
         try:
             model.compute(model.blank())
         except Exception as error:  # the runtime raises its own, all derived from Exception alone

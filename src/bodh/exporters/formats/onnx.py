@@ -2,7 +2,7 @@
 
 One file, weights inside, from raw input (image: uint8) to named outputs; every axis that is a letter in the model's
 input spec may have any size. The file says all that a server needs in its metadata: `bodh.manifest` (the whole
-`model.json`), `bodh.class_names`, `bodh.capability`.
+`model.json`), `bodh.class_names`, `bodh.capability`, and what the modality needs beside it (`bodh.file.tokenizer.json`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,9 @@ SUFFIX = ".onnx"
 EXTRA = "export"
 OPSET = 20
 """What is asked for; the one that was written stands in the file (`opset_import`)."""
+
+_PENDING = "bodh.output."
+"""What outputs are called until the graph is there: the exporter does not see that a layer has their name."""
 
 _EXPORTER_CHATTER = (
     # torch 2.13 deep-copies its own deprecated tree specs
@@ -61,7 +64,7 @@ def write(capability: Capability, example: np.ndarray, path: Path, *, manifest: 
             dynamo=True,
             opset_version=OPSET,
             input_names=[capability.input_name],
-            output_names=list(capability.output_names),
+            output_names=[_PENDING + name for name in capability.output_names],
             dynamic_shapes=(letters,),
             external_data=False,
             verbose=False,
@@ -70,6 +73,7 @@ def write(capability: Capability, example: np.ndarray, path: Path, *, manifest: 
         raise RuntimeError("torch.onnx.export gave no program")
     model = program.model_proto
     _clean(model, axes)
+    _name_outputs(model.graph, capability.output_names)
     for key, value in _metadata(capability, manifest).items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
@@ -113,6 +117,7 @@ def _metadata(capability: Capability, manifest: Json) -> dict[str, str]:
         "bodh.manifest": json.dumps(manifest, ensure_ascii=False),
         "bodh.class_names": json.dumps(manifest["class_names"], ensure_ascii=False),
         "bodh.capability": capability.name,
+        **{f"bodh.file.{name}": content.decode("utf-8") for name, content in capability.files.items()},
     }
 
 
@@ -131,6 +136,16 @@ def _clean(model: Any, axes: list[int | str]) -> None:
             graph.input[0].type.tensor_type.shape.dim[place].dim_param = axis
     for output in graph.output:
         output.type.tensor_type.shape.dim[0].dim_param = str(axes[0])
+
+
+def _name_outputs(graph: Any, names: Sequence[str]) -> None:
+    """Give the outputs their names; whatever inside has one already ("embedding": a network's layer) is renamed."""
+    table = {name: f"{name}.inside" for name in names} | {_PENDING + name: name for name in names}
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [table.get(value, value) for value in values]
+    for holder in (*graph.initializer, *graph.output):
+        holder.name = table.get(holder.name, holder.name)
 
 
 @contextmanager

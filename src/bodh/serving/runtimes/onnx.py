@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class OnnxModel:
         input: the one input: name, type, axes (letters vary).
         outputs: names of the outputs.
         digest: sha256 of the file.
+        files: what the modality needs to read raw records, by file name; as the manifest promises them.
     """
 
     manifest: Manifest
@@ -42,6 +44,17 @@ class OnnxModel:
     outputs: tuple[str, ...]
     digest: str
     _session: Any
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file that the modality needs.
+
+        Raises:
+            ModelError: it is not in the exported file.
+        """
+        if name not in self.files:
+            raise ModelError(f"the exported file holds no {name}; type: bodh export MODEL --format onnx")
+        return self.files[name]
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -96,6 +109,7 @@ def open_(path: str | Path, *, threads: int) -> OnnxModel:
         outputs=tuple(output.name for output in session.get_outputs()),
         digest=hashlib.sha256(content).hexdigest(),
         _session=session,
+        files=_files(session.get_modelmeta().custom_metadata_map, manifest, path),
     )
     if not model.capabilities:
         raise ModelError(
@@ -112,6 +126,17 @@ def _manifest(metadata: dict[str, str], path: str | Path) -> Manifest:
         return parse(metadata["bodh.manifest"].encode())
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+
+
+def _files(metadata: dict[str, str], manifest: Manifest, path: str | Path) -> dict[str, bytes]:
+    """Return the modality's files that lie in the metadata, checked against the manifest."""
+    prefix = "bodh.file."
+    found = {key.removeprefix(prefix): text.encode() for key, text in metadata.items() if key.startswith(prefix)}
+    for name, content in found.items():
+        entry = manifest.files.get(name)
+        if entry is None or hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise ModelError(f"{path}: the {name} in it is not the one of its model; export it again")
+    return found
 
 
 def _input(session: Any, manifest: Manifest, path: str | Path) -> TensorSpec:
