@@ -66,7 +66,7 @@ def test_tiny_numbers_are_compared_in_their_own_unit(model: LoadedModel):
     import torch
 
     class Tiny(torch.nn.Module):
-        output_names, any_sides, name, task = ("value",), False, "predict", "regress"
+        output_names, any_sides, any_length, name, task = ("value",), False, False, "predict", "regress"
 
         def forward(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"value": 1e-6 * rows.float().mean(dim=(1, 2, 3))[:, None]}
