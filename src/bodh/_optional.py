@@ -60,3 +60,16 @@ def timm() -> ModuleType:
     """Import and return timm, with torchvision made importable first."""
     torchvision()
     return importlib.import_module("timm")
+
+
+def transformers(feature: str) -> Any:
+    """Import and return transformers, with torchvision made importable first: its networks import that.
+
+    Args:
+        feature: see `require`.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    torchvision()
+    return require("transformers", extra="text", feature=feature)
