@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bodh.api._training import Data, Job
     from bodh.backbones._origin import Inputs
     from bodh.backbones._published import Published
+    from bodh.backbones._text_weights import Folder
     from bodh.backbones._weights_file import WeightsFile
     from bodh.model.loaded import LoadedModel
     from bodh.model.manifest import Manifest
@@ -35,6 +36,7 @@ class Asked:
         path: of the file.
         tag: which published weights, where they were named rather than given as a file.
         head: what becomes of their classifier: "published" keeps it, "fresh" leaves it out.
+        folder: the published language model that they are of, with its config and tokenizer; else None.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Asked:
     path: Path
     tag: str
     head: Literal["fresh", "published"]
+    folder: Folder | None = None
 
 
 def asked(name: Any, settings: Json, *, whole: bool = False) -> tuple[Json, Asked | None]:
@@ -75,20 +78,72 @@ def asked(name: Any, settings: Json, *, whole: bool = False) -> tuple[Json, Aske
             f"weights: {str(weights)!r} are of some network; name it: --from resnet18 (finetune), --backbone resnet18 "
             "(pretrain). A model of bodh brings its own weights"
         )
-    path, tag = _located(name, weights)
+    from bodh.backbones import _text_weights
     from bodh.backbones._weights_file import read
 
+    if name.partition(":")[0] in _text_weights.READERS:
+        folder, path = _located_text(name, weights)
+        return rest, Asked(name, folder.file, path, "", cast("Any", head), folder)
+    path, tag = _located(name, weights)
     return rest, Asked(name, read(path), path, tag, cast("Any", head))
 
 
-def channels(ask: Asked | None, settings: Json) -> Json:
-    """Return `settings` with the channels that the weights take, where the user did not choose them.
+def reading(ask: Asked | None, settings: Json, modality: str) -> Json:
+    """Return `settings` with how the weights' own records were read, where the user did not choose it.
 
-    Grey images are then read as colour of three equal channels, as the makers of such weights do it.
+    Channels of images: grey ones are then read as colour of three equal channels, as the makers of such weights do
+    it. The tokenizer of texts: the weights know no other ids.
+
+    Args:
+        ask: from `asked`.
+        settings: as the user gave them.
+        modality: of the data.
+
+    Raises:
+        ConfigError: the weights read no such records, or not with that tokenizer.
     """
-    if ask is None or ask.file.channels is None or "modality.channels" in settings:
+    if ask is None:
+        return settings
+    if (modality == "text") != (ask.folder is not None):
+        raise ConfigError(
+            f"weights: {ask.name} reads {'texts' if ask.folder else 'no texts'}, but the records are of kind "
+            f"{modality}; name another network, such as {'transformer' if modality == 'text' else 'resnet18'}"
+        )
+    if ask.folder is not None:
+        return settings | {"modality.tokenizer": _tokenizer(ask.folder, settings.get("modality.tokenizer"))}
+    if ask.file.channels is None or "modality.channels" in settings:
         return settings
     return settings | {"modality.channels": ask.file.channels}
+
+
+def _tokenizer(folder: Folder, given: Any) -> str:
+    """Return where the tokenizer of the weights lies: beside them, or where the user says."""
+    from bodh.modalities._tokenizers import KINDS
+
+    if given in KINDS:
+        raise ConfigError(
+            f"modality.tokenizer: {given!r} would be trained on these texts, and the weights would not know its ids; "
+            "leave it out, so that the tokenizer beside the weights is taken"
+        )
+    if given is None and folder.tokenizer is None:
+        raise ConfigError(
+            f"weights: there is no tokenizer.json beside {folder.file.name}, and the weights know only their "
+            "own tokenizer's ids; type modality.tokenizer=FILE"
+        )
+    return str(folder.tokenizer if given is None else given)
+
+
+def _located_text(name: str, weights: Any) -> tuple[Folder, Path]:
+    """Return a published language model and where it lies; fetched where that was asked for."""
+    from bodh.backbones import _text_weights
+    from bodh.backbones._names import spec_for
+
+    spec_for(name, shape=(8,))  # a mistake in the name is told before anything is read
+    if not isinstance(weights, str | Path) or not str(weights):
+        raise ConfigError(f"weights: {weights!r} is neither the folder of a published language model nor its weights")
+    remote = isinstance(weights, str) and weights.startswith(_text_weights.REMOTE)
+    path = _text_weights.fetch(str(weights)) if remote else Path(weights).expanduser()
+    return _text_weights.open_folder(path), path
 
 
 def _located(name: str, weights: Any) -> tuple[Path, str]:
@@ -122,13 +177,18 @@ def starting_model(ask: Asked, data: Data, own: Json, settings: Json, seed: int)
     import torch
 
     from bodh.api._training import tell
-    from bodh.backbones import _origin
+    from bodh.backbones import _origin, _text_weights
     from bodh.backbones._published import fit
     from bodh.model.loaded import LoadedModel
     from bodh.model.networks import build
 
-    shape = cast("Any", data.modality).prepared_shape
-    found = fit(ask.name, ask.file, shape=shape, arguments=own)
+    modality = cast("Any", data.modality)
+    shape = modality.prepared_shape
+    if ask.folder is None:
+        found = fit(ask.name, ask.file, shape=shape, arguments=own)
+    else:
+        records = modality.network_arguments
+        found = _text_weights.fit(ask.name, ask.folder, shape=shape, arguments=own, records=records)
     networks = build({"backbone": found.spec}, seed=seed)
     found.fill(networks["backbone"])
     inputs = None

@@ -118,7 +118,8 @@ def finetune(
     settings = _with_task(settings, given["task"])
     source = _training.open_data(data, _training.early_data_config(settings))
     objective = _semi.objective_for(method, _training.task_of(source.targets, source.class_names))
-    first = _training.resolve_job(_published.channels(ask, settings), objective, source.modality, {})
+    settings = _published.reading(ask, settings, source.modality)
+    first = _training.resolve_job(settings, objective, source.modality, {})
     modality = None if begin is None else begin.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     positions = _labelled(ready, given["labels_per_class"], given["seed"])

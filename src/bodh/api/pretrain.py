@@ -91,7 +91,8 @@ def pretrain(
     module = _catalog.get("objectives", choice.objective)
     _training.check_labels(choice.objective, module.NEEDS, source)
     # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
-    first = _training.resolve_job(_published.channels(ask, settings), choice.objective, source.modality, {})
+    settings = _published.reading(ask, settings, source.modality)
+    first = _training.resolve_job(settings, choice.objective, source.modality, {})
     teacher = _objective.teacher_for(choice.objective, module.NEEDS, settings)
     modality = begin.modality if begin is not None else None if teacher is None else teacher.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)

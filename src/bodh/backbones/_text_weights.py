@@ -96,6 +96,11 @@ def open_folder(path: Path) -> Folder:
     Raises:
         ModelError: the weights or the config cannot be used.
     """
+    if not path.exists():
+        raise ModelError(
+            f"weights: {path} is not there; allowed are the folder of a published language model (config.json, "
+            f"{FILES[0]}, {TOKENIZER}), a file of its weights, or {REMOTE}NAME to fetch one"
+        )
     folder = path if path.is_dir() else path.parent
     file = _whole(path)
     config = _json(folder / "config.json")

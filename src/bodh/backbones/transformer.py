@@ -305,6 +305,10 @@ def build(*, shape: Sequence[int], vocabulary: int = 0, padding: int = 0, **sett
         wrong.append(f"width={config.width} (with positions=sinusoidal a multiple of 2)")
     if config.positions == "rotary" and (config.width // config.heads) % 2:
         wrong.append(f"width={config.width}, heads={config.heads} (with positions=rotary width / heads must be even)")
+    if config.positions == "learned" and config.context is not None and config.context < length:
+        wrong.append(
+            f"context={config.context} (rows have up to {length} tokens; type modality.length={config.context})"
+        )
     if wrong:
         raise ConfigError(f"the backbone 'transformer' cannot be built with {'; '.join(wrong)}")
     config = config.model_copy(
