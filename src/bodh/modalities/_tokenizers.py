@@ -1,16 +1,10 @@
-"""Tokenizers: trained on texts, or read from a published model's file; and what a trained one knows.
-
-Trained with the `tokenizers` library. The same texts give the same tokenizer, to the byte: byte-level BPE does so by
-itself; the library's trainers of WordPiece and Unigram depend on the order of a hash table and are led around it.
-No normalisation beyond Unicode's NFC: accents, vowel signs and viramas stay where they are.
-"""
+"""Tokenizers read from a tokenizer.json, ours or a published model's, and what they know. Data only: nothing is run."""
 
 from __future__ import annotations
 
 import json
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +20,6 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILE = "tokenizer.json"
 LARGEST_FILE = 2**27
 """Bytes of a tokenizer.json that are read at most."""
-
-PIECES = r"'(?:[sdmt]|ll|ve|re)| ?[\p{L}\p{M}\u200c\u200d]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}\u200c\u200d]+|\s+(?!\S)|\s+"
-"""GPT-2's words, with combining signs (a vowel sign, a virama) and joiners inside of words: without them no Devanagari
-word would ever become one token."""
 
 _ROLES: dict[str, tuple[str, ...]] = {
     "padding": ("[PAD]", "<pad>", "<|pad|>", "<PAD>"),
@@ -58,8 +48,9 @@ def read(content: bytes, *, name: str = FILE) -> Any:
     """
     if len(content) > LARGEST_FILE:
         raise ModelError(f"{name} has {len(content)} bytes; at most {LARGEST_FILE} are read")
+    kind = library().Tokenizer
     try:
-        tokenizer = library().Tokenizer.from_str(content.decode("utf-8"))
+        tokenizer = kind.from_str(content.decode("utf-8"))
     except Exception as error:  # noqa: BLE001 -- the library raises bare Exception
         raise ModelError(f"{name} is not a tokenizer: {' '.join(str(error).split())[:200]}") from None
     tokenizer.no_padding()  # published ones bring their own rules, which ours would lie on top of
@@ -101,124 +92,6 @@ def _starts_in_bytes(piece: str) -> bool:
 def _parts_words(piece: str) -> bool:
     """Tell whether a character stands between words: neither letter, digit nor combining sign."""
     return not piece[0].isalnum() and unicodedata.category(piece[0])[0] != "M" and piece[0] not in "\u200c\u200d"
-
-
-def train(kind: str, texts: Iterable[str], *, vocabulary: int) -> bytes:
-    """Return a tokenizer.json trained on `texts`; ids 0 to 4 are `SPECIAL`.
-
-    Args:
-        kind: one of `KINDS`. "bpe": byte-level (Radford et al. 2019, section 2.2), restores every text exactly;
-            "wordpiece": words and their continuations (Schuster and Nakajima 2012; as BERT's, without stripping
-            accents); "unigram": the likeliest pieces (Kudo 2018); "characters": code points, restores texts of known
-            characters exactly.
-        texts: of the training records.
-        vocabulary: most ids, special ones included.
-
-    Raises:
-        ConfigError: the vocabulary is too small for that kind.
-    """
-    least = len(SPECIAL) + (256 if kind == "bpe" else 1)
-    if vocabulary < least:
-        raise ConfigError(
-            f"modality.vocabulary: {vocabulary} ids are too few for {kind}, which needs {least} at least; "
-            f"type modality.vocabulary={max(512, least)}"
-        )
-    trained = _TRAINERS[kind]((unicodedata.normalize("NFC", text) for text in texts), vocabulary)
-    trained.normalizer = library().normalizers.NFC()
-    return str(trained.to_str(pretty=False)).encode()
-
-
-def _bpe(texts: Iterable[str], vocabulary: int) -> Any:
-    lib = library()
-    trained = lib.Tokenizer(lib.models.BPE())
-    words = lib.pre_tokenizers.Split(lib.Regex(PIECES), "isolated")
-    as_bytes = lib.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    trained.pre_tokenizer = lib.pre_tokenizers.Sequence([words, as_bytes])
-    trained.decoder = lib.decoders.ByteLevel()
-    trained.train_from_iterator(
-        texts,
-        lib.trainers.BpeTrainer(
-            vocab_size=vocabulary, special_tokens=_special(), show_progress=False,
-            initial_alphabet=sorted(lib.pre_tokenizers.ByteLevel.alphabet()),
-        ),
-    )  # fmt: skip
-    return trained
-
-
-def _wordpiece(texts: Iterable[str], vocabulary: int) -> Any:
-    """Train pairs of characters on words whose continuing characters are other code points, in order of those."""
-    lib = library()
-    split = lib.pre_tokenizers.BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(word for word, _ in split.pre_tokenize_str(text))
-    alphabet = _alphabet(words, (vocabulary - len(SPECIAL)) // 4)
-    inner = {letter: 0xF0000 + place for place, letter in enumerate(alphabet)}  # private use: no text has them
-    back = {code: letter for letter, code in inner.items()}
-    table = str.maketrans(inner)
-    known = {word: count for word, count in sorted(words.items()) if all(letter in inner for letter in word)}
-    pairs = lib.Tokenizer(lib.models.BPE())
-    pairs.pre_tokenizer = lib.pre_tokenizers.WhitespaceSplit()
-    pairs.train_from_iterator(
-        (" ".join([word[0] + word[1:].translate(table)] * count) for word, count in known.items()),
-        lib.trainers.BpeTrainer(vocab_size=vocabulary - len(SPECIAL), show_progress=False),
-    )
-    pieces = sorted(pairs.get_vocab().items(), key=lambda item: item[1])
-    shown = [("##" if ord(piece[0]) in back else "") + piece.translate(back) for piece, _ in pieces]
-    ids = {piece: place for place, piece in enumerate((*SPECIAL, *shown))}
-    trained = lib.Tokenizer(lib.models.WordPiece(ids, unk_token="[UNK]"))
-    trained.pre_tokenizer = split
-    trained.decoder = lib.decoders.WordPiece()
-    trained.add_special_tokens(_special())
-    return trained
-
-
-def _characters(texts: Iterable[str], vocabulary: int) -> Any:
-    lib = library()
-    letters: Counter[str] = Counter()
-    for text in texts:
-        letters.update(text)
-    ids = {letter: place for place, letter in enumerate((*SPECIAL, *_alphabet(letters, vocabulary - len(SPECIAL))))}
-    trained = lib.Tokenizer(lib.models.BPE(ids, [], unk_token="[UNK]"))
-    trained.decoder = lib.decoders.Fuse()
-    trained.add_special_tokens(_special())
-    return trained
-
-
-def _unigram(texts: Iterable[str], vocabulary: int) -> Any:
-    lib = library()
-    trained = lib.Tokenizer(lib.models.Unigram())
-    trained.pre_tokenizer = lib.pre_tokenizers.Metaspace()
-    trained.decoder = lib.decoders.Metaspace()
-    trained.train_from_iterator(
-        texts,
-        lib.trainers.UnigramTrainer(
-            vocab_size=vocabulary, special_tokens=_special(), unk_token="[UNK]", show_progress=False
-        ),
-    )
-    return trained
-
-
-_TRAINERS = {"bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram, "characters": _characters}
-
-
-def _special() -> list[Any]:
-    """Return the special tokens; the mask stands for a word with the space before it."""
-    added = library().AddedToken
-    return [added(token, special=True, normalized=False, lstrip=token == "[MASK]") for token in SPECIAL]
-
-
-def _alphabet(counts: Mapping[str, int], most: int) -> list[str]:
-    """Return the commonest letters of counted words, at most so many, in the order of their code points."""
-    letters: Counter[str] = Counter()
-    for word, count in counts.items():
-        for letter in word:
-            letters[letter] += count
-    ranked = sorted(letters, key=lambda letter: (-letters[letter], letter))
-    return sorted(ranked[:most])
-
-
-# ------------------------------------------------------------------------------------------ published
 
 
 def published(path: Path) -> tuple[bytes, dict[str, int | None]]:

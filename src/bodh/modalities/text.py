@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import logging
 import unicodedata
@@ -17,10 +18,11 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
-from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec
+from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec, derive_seed
 from bodh.errors import BadRecord, ConfigError, DataError, ModelError
-from bodh.modalities import _tokenizers
+from bodh.modalities import _tokenizers, _train_tokenizer
 from bodh.modalities._tokenizers import FILE, KINDS
+from bodh.views.text import Marks, TextViews, settings_of, vary
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +62,7 @@ class TextConfig(Config):
         128, description="most tokens of a row, begin and end included; longer texts are cut"
     )
     special: SpecialIds = Field(SpecialIds(), description="ids that mean something; found when the tokenizer is")
+    views: TextViews = Field(TextViews(), description="how views may vary")
 
 
 class Modality:
@@ -85,7 +88,7 @@ class Modality:
         given = cls(config).config
         if given.tokenizer in KINDS:
             texts = _sample(source)
-            definition = _tokenizers.train(given.tokenizer, texts, vocabulary=given.vocabulary)
+            definition = _train_tokenizer.train(given.tokenizer, texts, vocabulary=given.vocabulary)
             special = SpecialIds()
         else:
             definition, ids = _tokenizers.published(Path(given.tokenizer).expanduser())
@@ -151,11 +154,27 @@ class Modality:
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
     ) -> tuple[Tensor, ...]:
-        """Return one view, int64 `[n t]`, an entry of `spec`; see `contracts.Modality.views`."""
+        """Return one view, int64 `[n t]`, an entry of `spec`; see `contracts.Modality.views` and `views.text`.
+
+        All views have the t of the longest of them, so that they can be joined.
+
+        Raises:
+            ConfigError: a view's options are out of range.
+        """
         import torch
 
-        plain = torch.from_numpy(self.standardise(rows)).to(device)
-        return tuple(plain for _ in spec)
+        special = self.config.special
+        marks = Marks(special.padding, special.begin, special.end, special.mask)
+        drawn: dict[int, list[np.ndarray]] = {}
+        for place, view in enumerate(spec):
+            settings = settings_of(view, self.config.views)
+            if settings is not None:
+                own = derive_seed(seed, place)
+                drawn[place] = vary(rows, settings, marks, length=self.config.length, seed=own, shard=shard)
+        whole = self.standardise(rows if not drawn else [*rows, *itertools.chain(*drawn.values())])
+        plain, *varied = (torch.from_numpy(part).to(device) for part in np.split(whole, 1 + len(drawn)))
+        views = dict(zip(drawn, varied, strict=True))
+        return tuple(views.get(place, plain) for place in range(len(spec)))
 
     @property
     def prepared_shape(self) -> tuple[int, ...]:
