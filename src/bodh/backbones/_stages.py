@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -113,6 +114,34 @@ def text_shape(shape: Sequence[int], *, vocabulary: int, padding: int, name: str
     if not 0 <= padding < vocabulary:
         raise ConfigError(f"the backbone {name!r}: padding={padding} is no id of a vocabulary of {vocabulary}")
     return shape[0]
+
+
+def real_tokens(x: Tensor, padding: int) -> Tensor | None:
+    """Return which of the ids `x` `[n t]` are no padding; None where all are, so that nothing needs a mask.
+
+    A graph that is made for any input always asks.
+    """
+    real = x != padding
+    return real if torch.compiler.is_compiling() or not bool(real.all()) else None
+
+
+def pooled_tokens(tokens: Tensor, real: Tensor | None, pool: str) -> Tensor:
+    """Return the features `[n d]` of rows of tokens `[n t d]`, padding left out; noughts for the mean of nothing.
+
+    Args:
+        tokens: what a network gives.
+        real: from `real_tokens`.
+        pool: "mean", "first" or "last".
+    """
+    if pool == "first":
+        return tokens[:, 0]
+    if real is None:
+        return tokens[:, -1] if pool == "last" else tokens.mean(dim=1)
+    if pool == "mean":
+        weight = real.to(tokens.dtype)
+        return torch.einsum("ntd,nt->nd", tokens, weight) / weight.sum(dim=1, keepdim=True).clamp(min=1)
+    place = (real * torch.arange(real.shape[1], device=real.device)).amax(dim=1)
+    return tokens.gather(1, place[:, None, None].expand(-1, 1, tokens.shape[2]))[:, 0]
 
 
 def replace_module(root: nn.Module, path: str, module: nn.Module) -> None:

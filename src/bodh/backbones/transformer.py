@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from bodh.backbones._attention import Attention, Cache, additive
 from bodh.backbones._positions import rotary, sinusoidal, within
-from bodh.backbones._stages import text_shape
+from bodh.backbones._stages import pooled_tokens, real_tokens, text_shape
 from bodh.config.base import Config as BaseConfig
 from bodh.config.resolve import resolve
 from bodh.contracts import Features, NetworkSpec
@@ -128,9 +128,9 @@ class Transformer(nn.Module):
         Raises:
             DataError: rows are longer than the positions that the network has learned.
         """
-        real = self._real(x)
+        real = real_tokens(x, self.padding)
         tokens = self.norm(self._through(x, real, documents)[-1])
-        return Features(pooled=self._pool(tokens, real), tokens=tokens, map=None)
+        return Features(pooled=pooled_tokens(tokens, real, self.pool), tokens=tokens, map=None)
 
     def blocks(self, x: Tensor, *, grid: int = 1) -> dict[str, Tensor]:
         """Return the pooled output `[n d]` of every block, the last one's after the final normalisation.
@@ -140,10 +140,10 @@ class Transformer(nn.Module):
             grid: of maps, which there are none of here.
         """
         del grid
-        real = self._real(x)
+        real = real_tokens(x, self.padding)
         outputs = self._through(x, real, None)
         outputs[-1] = self.norm(outputs[-1])
-        return {name: self._pool(out, real) for name, out in zip(self.block_names, outputs, strict=True)}
+        return {name: pooled_tokens(out, real, self.pool) for name, out in zip(self.block_names, outputs, strict=True)}
 
     def block_modules(self) -> dict[str, list[nn.Module]]:
         """Return the modules of every block: what goes before the first, and the last normalisation with the last."""
@@ -214,13 +214,6 @@ class Transformer(nn.Module):
         out: Tensor = self.dropout(self.embedding_norm(found))
         return out
 
-    def _real(self, x: Tensor) -> Tensor | None:
-        """Return which tokens are no padding `[n t]`; None where all are. A graph for any input always asks."""
-        real = x != self.padding
-        if torch.compiler.is_compiling():
-            return real
-        return None if bool(real.all()) else real
-
     def _mask(self, real: Tensor | None, documents: Tensor | None) -> Tensor | None:
         """Return what is added to the scores, or None where the fused kernel needs no mask.
 
@@ -240,18 +233,6 @@ class Transformer(nn.Module):
         if self.causal:
             seen = seen.tril()
         return additive(seen[:, None], self.embedding.weight)
-
-    def _pool(self, tokens: Tensor, real: Tensor | None) -> Tensor:
-        """Return `[n d]` of tokens `[n t d]`, padding left out; noughts for the mean of nothing."""
-        if self.pool == "first":
-            return tokens[:, 0]
-        if real is None:
-            return tokens[:, -1] if self.pool == "last" else tokens.mean(dim=1)
-        if self.pool == "mean":
-            weight = real.to(tokens.dtype)
-            return torch.einsum("ntd,nt->nd", tokens, weight) / weight.sum(dim=1, keepdim=True).clamp(min=1)
-        place = (real * torch.arange(real.shape[1], device=real.device)).amax(dim=1)
-        return tokens.gather(1, place[:, None, None].expand(-1, 1, tokens.shape[2]))[:, 0]
 
     def _head(self) -> int:
         return self.dim // cast("Block", self.layers[0]).attention.heads
