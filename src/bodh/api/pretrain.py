@@ -91,11 +91,14 @@ def pretrain(
     module = _catalog.get("objectives", choice.objective)
     _training.check_labels(choice.objective, module.NEEDS, source)
     # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
-    first = _training.resolve_job(_published.channels(ask, settings), choice.objective, source.modality, {})
+    taught = _objective.asked_teacher(module.NEEDS, settings)
+    first = _training.resolve_job(_published.channels(ask or taught, settings), choice.objective, source.modality, {})
     teacher = _objective.teacher_for(choice.objective, module.NEEDS, settings)
     modality = begin.modality if begin is not None else None if teacher is None else teacher.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     positions = _training.learnable(module.NEEDS, ready)
+    if taught is not None:
+        teacher, ready = _objective.published_teacher(taught, ready, settings, given["seed"])
     if ask is not None:
         begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
     length = _settings.default_length(
