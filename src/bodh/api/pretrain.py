@@ -78,9 +78,7 @@ def pretrain(
         "device": device, "seed": seed,
     }  # fmt: skip
     given, settings = overlay(config, pretrain, arguments, settings)
-    for name in ("linear_first", "patience", "calibrate", "validation", "head"):
-        if name in settings:
-            raise ConfigError(f"{name}: pretrain fits no classes; leave it out, or type: bodh finetune")
+    _refuse_heads(settings)
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
@@ -133,6 +131,13 @@ def pretrain(
         teacher=None if teacher is None else teacher.backbone,
     )
     return load(_training.execute(job))
+
+
+def _refuse_heads(settings: Json) -> None:
+    """Raise ConfigError for settings of a training with labels."""
+    for name in ("linear_first", "patience", "calibrate", "validation", "head"):
+        if name in settings:
+            raise ConfigError(f"{name}: pretrain fits no classes; leave it out, or type: bodh finetune")
 
 
 def _origin(begin: Any) -> Json:
