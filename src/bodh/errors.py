@@ -44,7 +44,7 @@ class UnknownName(UserError):
     """A name that no file and no entry point provides."""
 
     def __init__(self, kind: str, given: str, allowed: Iterable[str]) -> None:
-        names = sorted(allowed)
+        names = sorted(set(allowed))
         super().__init__(f"no {kind} named {given!r}{suggestion(given, names)}; there are: {', '.join(names)}")
 
 

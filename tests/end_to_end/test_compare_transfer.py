@@ -79,6 +79,24 @@ def test_starts_and_ways_are_compared(digits: tuple[np.ndarray, np.ndarray], tmp
     assert found.report.is_file()
 
 
+def test_published_weights_are_a_start_written_as_for_finetune(digits: tuple[np.ndarray, np.ndarray], tmp_path: Path):
+    from safetensors.torch import save_file
+
+    from bodh.backbones.resnet_cifar import build
+
+    weights = tmp_path / "published.safetensors"
+    save_file(build(shape=[3, 32, 32], model="resnet20").state_dict(), weights)
+    few = (digits[0][:120], digits[1][:120])
+    found = bodh.compare(
+        few, transfer=True, start="resnet20", weights=str(weights), out=tmp_path / "out", device="cpu", epochs=1,
+        seeds=1, batch=32, monitor_records=0, progress="none",
+    )  # fmt: skip
+    published = [row for row in found.table if row["start"] == f"resnet20,weights={weights}"]
+    assert [row["way"] for row in published] == ["frozen", "last stage", "all"]
+    assert not any(row["failed"] for row in found.table), "the weights are those of the network that they stand beside"
+    assert found.best.startswith("untrained") or f"weights={weights}" in found.line
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -86,6 +104,12 @@ def test_starts_and_ways_are_compared(digits: tuple[np.ndarray, np.ndarray], tmp
         ({"transfer": True, "objectives": "simclr"}, ConfigError, "leave --objectives or --transfer out"),
         ({"transfer": True, "minutes": -1}, ConfigError, "minutes: -1 is no budget"),
         ({"transfer": True, "start": "weights=a.pth"}, ConfigError, "of which network"),
+        (
+            {"transfer": True, "start": "resnet18,resnet20", "weights": "a.pth"},
+            ConfigError,
+            "weights: 'a.pth' are of one",
+        ),
+        ({"transfer": True, "weights": "a.pth"}, ConfigError, "write them behind its name"),
         ({"transfer": True, "seeds": 0}, ConfigError, "seeds: 0 is no number"),
         ({"transfer": True, "start": "no/such/run"}, ModelError, "no model at"),
     ],

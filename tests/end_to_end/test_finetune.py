@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -110,6 +111,30 @@ def test_frozen_features_are_computed_once_for_all_later_heads(
     weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("2", "again")]
     assert all(torch.equal(weights[0][name], tensor) for name, tensor in weights[1].items())
     assert again.manifest.metrics["labelled_records"] == 100
+
+
+def test_a_head_reads_the_block_that_is_remembered_and_the_rest_is_left_out(
+    digits: Path, model: Path, tmp_path: Path
+) -> None:
+    from bodh.model.save import remember_block
+
+    shutil.copytree(model, tmp_path / "start")
+    last = bodh.finetune(digits, start=tmp_path / "start", freeze="backbone", out=tmp_path / "last", **SHORT)
+    remember_block(tmp_path / "start" / "model", "stage1", 2, measured={})
+    start = bodh.load(tmp_path / "start")
+    tuned = bodh.finetune(digits, start=tmp_path / "start", freeze="backbone", out=tmp_path / "best", **SHORT)
+    assert {name.split(".")[2] for name in load_file(tuned.folder / "model.safetensors") if "stages" in name} == {
+        "stem", "stage1",
+    }  # fmt: skip
+    assert tuned.manifest.networks["backbone"].arguments["block"] == "stage1"
+    few = [np.asarray(picture).astype(np.uint8) for picture in load_digits().images[500:510] * 15.9]
+    np.testing.assert_allclose(tuned.embed(few), start.embed(few), atol=1e-5)
+    assert last.embed(few).shape == (10, 32)
+    assert tuned.embed(few).shape == (10, 8 * 2 * 2)
+    parity = tuned.export("onnx", tmp_path / "best.onnx").parity
+    assert {one.output for one in parity} >= {"embedding", "logits"}
+    again = bodh.finetune(digits, start=tuned, freeze="none", epochs=1, out=tmp_path / "on", **SHORT)
+    assert again.manifest.networks["backbone"].name == "upto"
 
 
 def test_kept_features_go_with_the_data(

@@ -72,6 +72,24 @@ def test_a_teacher_that_is_no_model_is_told(colours: Path, tmp_path: Path) -> No
         bodh.pretrain(colours, objective="distill", **SHORT, **{"objective.teacher": str(tmp_path / "nothing")})
 
 
+def test_a_published_network_teaches_and_its_inputs_are_taken_along(colours: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from bodh.backbones.resnet_cifar import build
+
+    weights = tmp_path / "teacher.safetensors"
+    source = build(shape=[3, 32, 32], model="resnet20")
+    save_file(source.state_dict(), weights)
+    named = {"objective.teacher": "resnet20", "objective.teacher_weights": str(weights)}
+    student = bodh.pretrain(colours, objective="distill", backbone="small", out=tmp_path / "run", **SHORT, **named)
+    assert student.manifest.modality.config["mean"] == pytest.approx([0.485, 0.456, 0.406])
+    assert "published weights" in student.manifest.provenance["notes"]["labels"]
+    with pytest.raises(ConfigError, match=r"objective.teacher is None; name the network"):
+        bodh.pretrain(colours, objective="distill", **SHORT, **{"objective.teacher_weights": str(weights)})
+    with pytest.raises(bodh.errors.ModelError, match="does not fit resnet32"):
+        bodh.pretrain(colours, objective="distill", **SHORT, **named | {"objective.teacher": "resnet32"})
+
+
 def test_a_student_resumes_bit_for_bit_and_only_with_its_teacher(
     colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,4 +62,6 @@ def tell_best(model: Model, proof: Proof, data: str, *, remember: bool) -> None:
     measured_on = {"data": data, "metric": proof.context.metric, **best}
     remember_block(model.folder, best["block"], best["grid"], measured=measured_on)
     model.read_again()
-    logger.info("%s remembers it: embed, search and predict --shots use it from now on", model.folder)
+    logger.info(
+        "%s remembers it: embed, search, predict --shots and finetune --freeze backbone use it now", model.folder
+    )

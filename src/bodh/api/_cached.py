@@ -53,10 +53,11 @@ def cached_features(model: LoadedModel, store: RecordStore, positions: np.ndarra
 
 
 def _key(model: LoadedModel) -> str:
-    """Return a text that differs wherever features would: weights, preparation, device."""
+    """Return a text that differs wherever features would: weights, network, preparation, device."""
     from bodh.model.folder import WEIGHTS
 
     what: Json = {
+        "network": model.manifest.networks["backbone"].model_dump(mode="json"),
         "weights": model.manifest.files[WEIGHTS].sha256,
         "modality": model.modality.config.model_dump(mode="json"),
         "device": model.device.type,

@@ -74,6 +74,7 @@ def compare_transfer(
 
     settings = dict(settings)
     seeds = settings.pop("seeds", SEEDS)
+    start = _with_weights(start, settings.pop("weights", None))
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise ConfigError(f"seeds: {seeds!r} is no number of repetitions; write seeds=3")
     source = _training.open_data(data, _training.early_data_config(settings))
@@ -105,9 +106,9 @@ def starts(given: str | Sequence[str] | None, backbone: str, source: Source, dev
     from bodh.api.load import load
     from bodh.train.engine import resolve_device
 
-    words = given.split(",") if isinstance(given, str) else list(given or ())
+    words = _words(given)
     named: list[tuple[str, Json]] = []
-    for word in (str(word).strip() for word in words):
+    for word in words:
         if word.startswith("weights="):
             if not named or named[-1][1]:
                 raise ConfigError(f"{word}: of which network? type --from resnet18,{word}")
@@ -129,6 +130,27 @@ def starts(given: str | Sequence[str] | None, backbone: str, source: Source, dev
         found.append(Start(word, word, {}, tuple(WAYS), word))
     name = str(bare.start)
     return [replace(bare, title=f"untrained {name}", typed=name), *found]
+
+
+def _words(given: str | Sequence[str] | None) -> list[str]:
+    """Return what `--from` names, one after the other."""
+    return [str(word).strip() for word in (given.split(",") if isinstance(given, str) else given or ())]
+
+
+def _with_weights(given: str | Sequence[str] | None, weights: Any) -> list[str]:
+    """Return what `--from` names, with `weights=FILE`, written as for `finetune`, beside the one name it belongs to.
+
+    Raises:
+        ConfigError: several names, or none, or weights already.
+    """
+    words = _words(given)
+    if weights is None:
+        return words
+    if len(words) != 1 or Path(words[0]).exists():
+        raise ConfigError(
+            f"weights: {str(weights)!r} are of one network; write them behind its name: --from A,resnet18,weights=FILE"
+        )
+    return [*words, f"weights={weights}"]
 
 
 def _untrained(model: Model) -> Start:

@@ -16,6 +16,8 @@ from bodh.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from bodh.api._published import Asked
+    from bodh.api._training import Data
     from bodh.model.loaded import LoadedModel
 
 logger = logging.getLogger("bodh")
@@ -36,19 +38,44 @@ class Teacher:
     notes: Json
 
 
+def asked_teacher(needs: Needs, settings: Mapping[str, Any]) -> Asked | None:
+    """Return the published network that `objective.teacher` and `objective.teacher_weights` name, or None.
+
+    Raises:
+        ConfigError: weights without the name of a backbone.
+        ModelError: the file cannot be used, or the weights could not be fetched.
+        UnknownName: there is no such backbone.
+    """
+    weights = settings.get("objective.teacher_weights") if needs.teacher else None
+    if weights is None:
+        return None
+    from bodh.api._published import asked
+
+    named = settings.get("objective.teacher")
+    if not isinstance(named, str) or Path(named).exists():
+        raise ConfigError(
+            f"objective.teacher_weights: {str(weights)!r} are of some network, and objective.teacher is {named!r}; "
+            "name the network: objective.teacher=resnet18. A model of bodh brings its own weights"
+        )
+    return asked(named, {"weights": weights})[1]
+
+
 def teacher_for(objective: str, needs: Needs, settings: Mapping[str, Any]) -> Teacher | None:
-    """Return the teacher that `objective.teacher` names, or None where the objective needs none.
+    """Return the model that `objective.teacher` names as the teacher.
 
     Args:
         objective: its name, for messages.
         needs: what it needs.
         settings: as the user gave them, dotted.
 
+    Returns:
+        None where the objective needs none, or a published one (see `published_teacher`).
+
     Raises:
         ConfigError: none is named.
         ModelError: it is no model, or damaged.
     """
-    if not needs.teacher:
+    if not needs.teacher or settings.get("objective.teacher_weights") is not None:
         return None
     from bodh.model.loaded import load_model
 
@@ -56,13 +83,28 @@ def teacher_for(objective: str, needs: Needs, settings: Mapping[str, Any]) -> Te
     if named is None:
         raise ConfigError(
             f"objective {objective!r} learns from a teacher, and none is named; allowed is a model or run folder; "
-            "type objective.teacher=PATH"
+            "type objective.teacher=PATH, or name a network and its weights: objective.teacher=resnet18 "
+            "objective.teacher_weights=FILE"
         )
-    place = Path(getattr(named, "folder", named))
-    loaded = load_model(place)
-    backbone = loaded.network["backbone"].requires_grad_(False).eval()
-    notes = {"teacher": loaded.manifest.files["model.safetensors"].sha256}
-    return Teacher(backbone, loaded.modality, notes | heard(loaded, "its teacher"))
+    return _teacher(load_model(Path(getattr(named, "folder", named))))
+
+
+def published_teacher(ask: Asked, data: Data, settings: Json, seed: int) -> tuple[Teacher, Data]:
+    """Return the published network as the teacher, and the data as its weights expect it.
+
+    Raises:
+        ModelError: the weights are of another network.
+    """
+    from bodh.api._published import starting_model
+
+    taught, data = starting_model(ask, data, {}, settings, seed)
+    return _teacher(taught), data
+
+
+def _teacher(model: LoadedModel) -> Teacher:
+    backbone = model.network["backbone"].requires_grad_(False).eval()
+    notes = {"teacher": model.manifest.files["model.safetensors"].sha256}
+    return Teacher(backbone, model.modality, notes | heard(model, "its teacher"))
 
 
 def heard(model: LoadedModel, what: str) -> Json:

@@ -102,6 +102,30 @@ def validation_part(data: Data, positions: np.ndarray, config: TrainConfig) -> t
     return positions[kept], positions[aside]
 
 
+def at_best_block(begin: LoadedModel) -> LoadedModel:
+    """Return the model cut off behind the block that it remembers as its best; as it is where it remembers none.
+
+    A network that cannot be cut stays whole, and its pooled output is read; that is said.
+    """
+    import torch
+
+    from bodh.backbones import upto
+    from bodh.model.networks import entries_of, specs_of
+
+    block, grid = begin.manifest.best_block, begin.manifest.best_grid
+    if block is None:
+        return begin
+    whole = cast("Any", begin.network["backbone"])
+    if not upto.can_cut(whole):
+        name = begin.manifest.networks["backbone"].name
+        logger.info("the head reads the pooled output: networks of %r cannot be cut behind block %s", name, block)
+        return begin
+    network = torch.nn.ModuleDict({"backbone": upto.cut(whole, block, grid).to(begin.device)})
+    logger.info("the head reads block %s, the best one remembered; what comes after it is left out", block)
+    changes = {"best_block": None, "best_grid": 1, "networks": entries_of(specs_of(network))}
+    return replace(begin, manifest=begin.manifest.model_copy(update=changes), network=network)
+
+
 def head_first(begin: LoadedModel | None, job: Job, device: torch.device) -> Callable[[nn.Module], None] | None:
     """Return what fits an objective's head on frozen features, before the network is trained.
 

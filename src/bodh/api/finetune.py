@@ -61,10 +61,11 @@ def finetune(
             on, whose classes are then those of the data, in the data's order).
         task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
             measured numbers, also where they are whole.
-        freeze: backbone (linear head on frozen features), N (train the last N stages and the head; `bodh list
-            backbones NAME` shows the stages), none (train everything), or auto: none for a bare backbone, and for a
-            model with more than 100 labels a class, or where epochs, minutes or other settings of a training are
-            given; else backbone. all: published weights with their own classifier, nothing trained.
+        freeze: backbone (linear head on frozen features, of the best block where the model remembers one), N (train
+            the last N stages and the head; `bodh list backbones NAME` shows the stages), none (train everything), or
+            auto: none for a bare backbone, and for a model with more than 100 labels a class, or where epochs, minutes
+            or other settings of a training are given; else backbone. all: published weights with their own classifier,
+            nothing trained.
         labels_per_class: use only this many labels of every class, drawn by the seed; of measured numbers, which
             have no classes, this many in all.
         out: run folder; by default runs/NAME-finetune.
@@ -251,7 +252,7 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
 def _fit_head(job: Job, begin: LoadedModel) -> Path:
     """Fit a linear head on features that are computed once; save the model, return the run folder."""
     from bodh.api import _run, _training
-    from bodh.api._transfer import fit_linear
+    from bodh.api._transfer import at_best_block, fit_linear
     from bodh.heads import scaled
     from bodh.heads.linear import build as linear
 
@@ -259,7 +260,8 @@ def _fit_head(job: Job, begin: LoadedModel) -> Path:
     name = f"{job.data.source.name}-finetune"
     run = _run.open_run(job.out, name=name, resume=False) if not job.resume else Path(str(job.out))
     measured = job.data.task == "regress"
-    dim, k = cast("Any", job.network).dim, len(store.class_names)
+    begin = at_best_block(begin)
+    dim, k = cast("Any", begin.network["backbone"]).dim, len(store.class_names)
     head = scaled.build(inputs=dim, outputs=k) if measured else linear(inputs=dim, outputs=k)
     told = fit_linear(begin, store, positions, head, seed=job.config.seed)
     network = begin.network

@@ -78,9 +78,7 @@ def pretrain(
         "device": device, "seed": seed,
     }  # fmt: skip
     given, settings = overlay(config, pretrain, arguments, settings)
-    for name in ("linear_first", "patience", "calibrate", "validation", "head"):
-        if name in settings:
-            raise ConfigError(f"{name}: pretrain fits no classes; leave it out, or type: bodh finetune")
+    _refuse_heads(settings)
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
@@ -91,12 +89,15 @@ def pretrain(
     module = _catalog.get("objectives", choice.objective)
     _training.check_labels(choice.objective, module.NEEDS, source)
     # resolved twice: mistakes are told before any record is decoded, the length is chosen when records are counted
-    settings = _published.reading(ask, settings, source.modality)
+    taught = _objective.asked_teacher(module.NEEDS, settings)
+    settings = _published.reading(ask or taught, settings, source.modality)
     first = _training.resolve_job(settings, choice.objective, source.modality, {})
     teacher = _objective.teacher_for(choice.objective, module.NEEDS, settings)
     modality = begin.modality if begin is not None else None if teacher is None else teacher.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
     positions = _training.learnable(module.NEEDS, ready)
+    if taught is not None:
+        teacher, ready = _objective.published_teacher(taught, ready, settings, given["seed"])
     if ask is not None:
         begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
     length = _settings.default_length(
@@ -131,6 +132,13 @@ def pretrain(
         teacher=None if teacher is None else teacher.backbone,
     )
     return load(_training.execute(job))
+
+
+def _refuse_heads(settings: Json) -> None:
+    """Raise ConfigError for settings of a training with labels."""
+    for name in ("linear_first", "patience", "calibrate", "validation", "head"):
+        if name in settings:
+            raise ConfigError(f"{name}: pretrain fits no classes; leave it out, or type: bodh finetune")
 
 
 def _origin(begin: Any) -> Json:

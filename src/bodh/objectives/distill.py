@@ -10,8 +10,8 @@ Checked against: a plain second implementation in the test, both losses and one 
 Not better than its teacher, as a rule: for a smaller, faster network, or for a network of another kind.
 
 The teacher sees the very same views as the student, in evaluation mode, without gradient; it is a model folder or a
-run (`objective.teacher=PATH`), stays as it is, and is neither in the checkpoint nor in the model. The student
-prepares records as the teacher does.
+run (`objective.teacher=PATH`), or a published network (`objective.teacher=resnet18 objective.teacher_weights=FILE`),
+stays as it is, and is neither in the checkpoint nor in the model. The student prepares records as the teacher does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ DEFAULTS: dict[str, Any] = {"optimiser": "adamw", "learning_rate": 4e-3, "weight
 class Config(BaseConfig):
     """Settings of distillation."""
 
-    teacher: str | None = Field(None, description="model or run folder whose features are to be learnt")
+    teacher: str | None = Field(
+        None, description="model or run folder whose features are to be learnt; or a backbone's name, with its weights"
+    )
+    teacher_weights: str | None = Field(
+        None, description="published weights of the backbone that objective.teacher names: a file, or imagenet to fetch"
+    )
     loss: Literal["regression", "similarity"] = Field(
         "regression",
         description="regression: the features themselves, projected; similarity: which records of a batch are alike",
@@ -120,7 +125,7 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> Distill:
     if facts.teacher is None:
         raise ConfigError(
             "the objective 'distill' learns from a teacher, and none is given; allowed is a model or run folder; "
-            "type objective.teacher=PATH"
+            "type objective.teacher=PATH, or name a network and its weights: objective.teacher_weights=FILE"
         )
     projector = None
     if config.loss == "regression":
