@@ -85,6 +85,10 @@ class RecordStore(Protocol):
         """Return records at positions `index` [n]: `[n …]` where `shape` is set, else a list. Thread-safe."""
         ...
 
+    def lengths(self) -> np.ndarray:
+        """Return how long every record is along its first axis (texts: tokens), int64 `[n]`."""
+        ...
+
 
 # ----------------------------------------------------------------------------------------------- views
 

@@ -313,7 +313,7 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     import torch
 
     from bodh.contracts import derive_seed
-    from bodh.records.feed import Feed, Place
+    from bodh.records.feed import Draw, Feed, Place
     from bodh.train.loop import Training, train
     from bodh.train.monitor import Monitor
     from bodh.train.optimise import Plan
@@ -331,8 +331,11 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     feed = Feed(
         data.store, job.positions, job.vary or data.modality, task.views(), batch=config.batch,
         accumulate=config.accumulate, seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
-        groups=class_groups(data.store.targets, job.positions) if config.balance else (),
-        ratio=cast("Any", job.sections["objective"]).ratio if job.unlabelled else 0,
+        draw=Draw(
+            groups=class_groups(data.store.targets, job.positions) if config.balance else (),
+            ratio=cast("Any", job.sections["objective"]).ratio if job.unlabelled else 0,
+            lengths=bucket_lengths(data, job.positions),
+        ),
     )  # fmt: skip
     monitor = None
     if config.monitor_records:
@@ -348,6 +351,15 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
         validation = Validation(data.store, job.validate, data.modality, device=engine.device)
     title = f"{job.verb} {job.objective}"
     return task, train(training, run=run, monitor=monitor, title=title, validation=validation)
+
+
+def bucket_lengths(data: Data, positions: np.ndarray) -> np.ndarray | None:
+    """Return how many tokens each text at `positions` has once it is cut; None where rows are of one length anyway."""
+    if data.modality.name != "text" or data.store.shape is not None:
+        return None
+    most: int = cast("Any", data.modality.config).length
+    found: np.ndarray = np.minimum(data.store.lengths()[positions], most)
+    return found
 
 
 def class_groups(targets: np.ndarray | None, positions: np.ndarray) -> list[np.ndarray]:

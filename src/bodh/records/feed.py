@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bodh.contracts import Batch, Modality, RecordStore, Shard, ViewSpec, derive_seed
-from bodh.records.sampling import balanced_order, batch_positions, mixed_order
+from bodh.records.sampling import balanced_order, batch_positions, bucketed_order, epoch_order, mixed_order
 from bodh.records.splits import labelled
 
 
@@ -23,6 +23,47 @@ class Place:
     device: torch.device
     rank: int = 0
     world: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """How the records of an epoch are drawn; by default each once, in any order."""
+
+    groups: Sequence[np.ndarray] = ()
+    """places in the feed's positions, one array a class: every class is then drawn equally often in an epoch"""
+    ratio: int = 0
+    """records without label beside each labelled one in every batch; 0: as they come"""
+    lengths: np.ndarray | None = None
+    """[n] of the records at the feed's positions: batches are then of records of similar length, but for `ratio`,
+    whose batches are made up already"""
+
+    def order(self, n: int, known: np.ndarray | None, *, batch: int, seed: int) -> Callable[[int], np.ndarray] | None:
+        """Return what gives the order `[n]` of an epoch; None: `epoch_order`.
+
+        Args:
+            n: records.
+            known: [n] bool, which have a label; None: none.
+            batch: records a step.
+            seed: root seed of the run.
+        """
+        if not len(self.groups) and not self.ratio and self.lengths is None:
+            return None
+        known = np.zeros(n, bool) if known is None else known
+        own, others = np.flatnonzero(known), np.flatnonzero(~known)
+
+        @lru_cache(maxsize=2)
+        def drawn(epoch: int) -> np.ndarray:
+            if len(self.groups):
+                order = balanced_order(n, self.groups, seed=seed, epoch=epoch)
+            elif self.ratio:
+                return mixed_order(n, own, others, ratio=self.ratio, seed=seed, epoch=epoch)
+            else:
+                order = epoch_order(n, seed=seed, epoch=epoch)
+            if self.lengths is None:
+                return order
+            return bucketed_order(order, self.lengths, batch=batch, seed=seed, epoch=epoch)
+
+        return drawn
 
 
 class Feed:
@@ -40,8 +81,7 @@ class Feed:
         accumulate: micro-batches in a step.
         seed: root seed of the run.
         place: this process.
-        groups: positions in `positions`, one array a class: every class is then drawn equally often in an epoch.
-        ratio: records without label beside each labelled one in every batch; 0: as they come.
+        draw: how records are drawn, where not each once an epoch in any order.
     """
 
     ahead = 2
@@ -58,8 +98,7 @@ class Feed:
         accumulate: int = 1,
         seed: int = 0,
         place: Place,
-        groups: Sequence[np.ndarray] = (),
-        ratio: int = 0,
+        draw: Draw | None = None,
     ) -> None:
         micro = batch // accumulate
         if len(positions) < batch:
@@ -71,23 +110,8 @@ class Feed:
         self.positions = np.asarray(positions, dtype=np.int64)
         self.batch, self.accumulate, self.seed, self.place = batch, accumulate, seed, place
         self.shard = Shard(place.rank * share, (place.rank + 1) * share, micro)
-        self._order: Callable[[int], np.ndarray] | None = None
-        if groups:
-
-            @lru_cache(maxsize=2)
-            def order(epoch: int) -> np.ndarray:
-                return balanced_order(len(positions), groups, seed=seed, epoch=epoch)
-
-            self._order = order
-        elif ratio:
-            known = labelled(np.asarray(store.targets)[self.positions])
-            own, others = np.flatnonzero(known), np.flatnonzero(~known)
-
-            @lru_cache(maxsize=2)
-            def mixed(epoch: int) -> np.ndarray:
-                return mixed_order(len(positions), own, others, ratio=ratio, seed=seed, epoch=epoch)
-
-            self._order = mixed
+        known = None if store.targets is None else labelled(np.asarray(store.targets)[self.positions])
+        self._order = (draw or Draw()).order(len(positions), known, batch=batch, seed=seed)
         self.steps_per_epoch = len(positions) // batch
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="bodh-read")
         self._pending: dict[int, Future[tuple[np.ndarray, Any]]] = {}

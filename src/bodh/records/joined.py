@@ -31,6 +31,10 @@ class JoinedStore:
     def __len__(self) -> int:
         return len(self.parts[0]) + len(self.parts[1])
 
+    def lengths(self) -> np.ndarray:
+        """Return how long every record is along its first axis (texts: tokens), int64 `[n]`."""
+        return np.concatenate([part.lengths() for part in self.parts])
+
     def rows(self, index: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Return the records at `index` [n]: `[n …]`, or a list where shapes differ. Thread-safe."""
         index = np.asarray(index, np.int64)

@@ -65,6 +65,10 @@ class MemoryStore:
             return gather(self._rows, index)
         return [self._rows[i] for i in np.asarray(index)]
 
+    def lengths(self) -> np.ndarray:
+        """Return how long every record is along its first axis (texts: tokens), int64 `[n]`."""
+        return np.array([len(row) for row in self._rows], np.int64)
+
 
 def _digest(rows: np.ndarray | list[np.ndarray]) -> str:
     digest = hashlib.blake2b(digest_size=16)

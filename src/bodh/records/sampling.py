@@ -10,6 +10,9 @@ import numpy as np
 from bodh.contracts import derive_seed
 from bodh.errors import DataError
 
+POOL = 50
+"""Batches within which records are sorted by length: enough for little padding, few enough to stay random."""
+
 
 def epoch_order(n: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return the positions 0 … n - 1 in the order of `epoch`, as int64 `[n]`.
@@ -67,6 +70,30 @@ def mixed_order(n: int, labelled: np.ndarray, others: np.ndarray, *, ratio: int,
         passes = [generator.permutation(group) for _ in range(-(-wanted // len(group)))]
         order[places] = np.concatenate([np.zeros(0, np.int64), *passes])[:wanted]
     return order
+
+
+def bucketed_order(order: np.ndarray, lengths: np.ndarray, *, batch: int, seed: int, epoch: int) -> np.ndarray:
+    """Return `order` so arranged that a batch holds records of similar length, int64 `[n]`.
+
+    Within stretches of `POOL` batches records are sorted by length and cut into batches, which then come in random
+    order: hardly any padding, and yet other neighbours in every epoch. What does not fill a batch stays at the end,
+    where it is dropped.
+
+    Args:
+        order: [n] positions as the epoch would show them.
+        lengths: [m] by position; those that are cut alike should be alike.
+        batch: records a step, over all processes and micro-batches.
+        seed: root seed of the run.
+        epoch: from 0.
+    """
+    whole = len(order) // batch * batch
+    generator = np.random.Generator(np.random.PCG64(derive_seed("buckets", seed, epoch)))
+    sorted_ = np.asarray(order, np.int64).copy()
+    for start in range(0, whole, POOL * batch):
+        stretch = sorted_[start : min(start + POOL * batch, whole)]
+        stretch[:] = stretch[np.argsort(lengths[stretch], kind="stable")]
+    batches = sorted_[:whole].reshape(-1, batch)
+    return np.concatenate([batches[generator.permutation(len(batches))].reshape(-1), sorted_[whole:]])
 
 
 def batch_positions(

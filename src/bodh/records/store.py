@@ -153,6 +153,12 @@ class DiskStore:
         places = zip(shapes.tolist(), starts, stops.tolist(), strict=True)
         return [self._flat[start:stop].copy().reshape(shape) for shape, start, stop in places]
 
+    def lengths(self) -> np.ndarray:
+        """Return how long every record is along its first axis (texts: tokens), int64 `[n]`."""
+        if self.shape is not None:
+            return np.full(len(self), self.shape[0], np.int64)
+        return np.asarray(self._shapes[:, 0], np.int64)
+
 
 def read_skipped(folder: Path) -> list[tuple[str, str]]:
     """Return the (id, reason) lines of a store's `skipped.csv`."""

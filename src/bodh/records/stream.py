@@ -12,7 +12,7 @@ import numpy as np
 from bodh.contracts import Json, Modality, Source
 from bodh.errors import DataError
 from bodh.records.ids import pick
-from bodh.records.pack import KEPT
+from bodh.records.pack import KEPT, SHAPES
 from bodh.records.pool import Pool
 from bodh.records.store import read_skipped
 
@@ -42,6 +42,13 @@ class StreamStore:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def lengths(self) -> np.ndarray:
+        """Return how long every record is along its first axis (texts: tokens), int64 `[n]`."""
+        if self.shape is not None:
+            return np.full(len(self), self.shape[0], np.int64)
+        shapes = np.fromfile(Path(str(self.folder)) / SHAPES, "<i8").reshape(len(self), -1)
+        return np.ascontiguousarray(shapes[:, 0], np.int64)
 
     def rows(self, index: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Return records at positions `index` [n]: `[n …]`, or a list where shapes differ. One thread at a time."""

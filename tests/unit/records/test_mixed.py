@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bodh.records.feed import Feed, Place
+from bodh.records.feed import Draw, Feed, Place
 from bodh.records.joined import JoinedStore
 from bodh.records.memory import MemoryStore
 from bodh.records.sampling import mixed_order
@@ -36,7 +36,7 @@ def test_the_mixed_order_keeps_the_ratio_and_uses_everything():
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_see_together_what_one_sees(accumulate: int):
     store = store_of(60, 6)
-    common = {"batch": 16, "accumulate": accumulate, "seed": 3, "ratio": 3}
+    common = {"batch": 16, "accumulate": accumulate, "seed": 3, "draw": Draw(ratio=3)}
 
     def feed(rank: int, world: int) -> Feed:
         place = Place(torch.device("cpu"), rank, world)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bodh.contracts import Progress
-from bodh.records.feed import Feed, Place
+from bodh.records.feed import Draw, Feed, Place
 from bodh.records.sampling import balanced_order
 from bodh.testing.objectives import TinyBackbone
 from bodh.train import loop
@@ -213,7 +213,7 @@ def test_the_feed_draws_by_groups() -> None:
     rare = np.arange(4)
     feed = Feed(
         store, np.arange(64), NoiseModality(), (), batch=16, seed=0,  # type: ignore[arg-type]
-        place=Place(torch.device("cpu")), groups=[rare, np.arange(4, 64)],
+        place=Place(torch.device("cpu")), draw=Draw(groups=[rare, np.arange(4, 64)]),
     )  # fmt: skip
     drawn = np.concatenate([feed.micro_batch(step, 0, lambda _: None).index.numpy() for step in range(4)])
     feed.close()
