@@ -304,6 +304,8 @@ def _name(context: Context, position: int) -> str:
     return context.class_names[int(own)] if own >= 0 else ""
 
 
-def show(context: Context, position: int, size: int = 64) -> bytes:
-    """Return a record of the store as a picture."""
-    return context.model.modality.show(context.store.rows(np.array([position]))[0], size)
+def show(context: Context, position: int, size: int = 64) -> bytes | str:
+    """Return a record of the store as a picture, or in words where it is a text."""
+    from bodh.model.modality import shown
+
+    return shown(context.model.modality, context.store.rows(np.array([position]))[0], size)

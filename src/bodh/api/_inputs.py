@@ -1,4 +1,4 @@
-"""Whatever a person has in hand becomes standardised rows: paths, bytes, PIL images, arrays, whole folders.
+"""Whatever a person has in hand becomes standardised rows: paths, texts, bytes, PIL images, arrays, whole folders.
 
 Records stream through in batches, so a folder of a million images takes no more memory than one of a hundred.
 """
@@ -22,6 +22,8 @@ from bodh.errors import BadRecord, DataError
 BATCH = 64
 DATA_SUFFIXES = {".parquet", ".npy", ".npz", ".gz"}
 """Files that hold many records; any other file is taken for one record."""
+TEXT_SUFFIXES = {*DATA_SUFFIXES, ".csv", ".jsonl", ".tsv", ".txt"}
+"""As above, for models that read texts."""
 
 PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
 """What PNG can hold of what PIL has in memory."""
@@ -75,7 +77,8 @@ def read_rows(modality: Modality, inputs: Any, *, batch: int = BATCH) -> Iterato
     Args:
         modality: decodes and standardises.
         inputs: a path, bytes, a PIL image, an array (image: `[h w]`, `[h w c]`, `[n h w c]`; vector: `[d]`, `[n d]`),
-            or a sequence of these. A folder or a data file stands for all its records.
+            or a sequence of these. A folder or a data file stands for all its records. Where the model reads texts, a
+            string that is no existing path is the text itself.
         batch: records at a time.
 
     Raises:
@@ -104,11 +107,33 @@ def _decode(modality: Modality, read: Callable[[], Any]) -> np.ndarray | str:
 def _readers(modality: Modality, inputs: Any) -> Iterator[Reader]:
     counter = itertools.count()
     for item in _items(inputs):
-        if isinstance(item, str | os.PathLike):
+        if isinstance(item, str) and is_text(modality, item):
+            yield f"input:{next(counter)}", lambda text=item: _utf8(text)  # type: ignore[misc]
+        elif isinstance(item, str | os.PathLike):
             yield from _path_readers(modality, os.fspath(item))
         else:
             for raw in _raw(modality, item):
                 yield f"input:{next(counter)}", lambda raw=raw: raw  # type: ignore[misc]
+
+
+def is_text(modality: Modality, given: str) -> bool:
+    """Return whether `given` is a text to read, rather than the path of one.
+
+    Only where the model reads texts; what exists as a path is one. One word that ends as a data file does ("news.csv")
+    is a path too, which is then said to be missing.
+    """
+    if modality.name != "text":
+        return False
+    if len(given.split()) == 1 and Path(given).suffix.lower() in TEXT_SUFFIXES:
+        return False
+    try:
+        return not given.strip() or not Path(given).exists()
+    except (OSError, ValueError):  # longer than any path, or with letters that none has
+        return True
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", errors="replace")  # half a surrogate pair is no character
 
 
 def _items(inputs: Any) -> Sequence[Any]:
@@ -122,7 +147,8 @@ def _items(inputs: Any) -> Sequence[Any]:
 def _path_readers(modality: Modality, text: str) -> Iterator[Reader]:
     """Yield one reader for a file that is one record, or one for every record of a folder, data file or data set."""
     path = Path(text)
-    if path.is_file() and path.suffix.lower() not in DATA_SUFFIXES:
+    many = TEXT_SUFFIXES if modality.name == "text" else DATA_SUFFIXES
+    if path.is_file() and path.suffix.lower() not in many:
         yield text, path.read_bytes
         return
     from bodh.records.open import open_source
@@ -144,10 +170,13 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
         (upright if upright.mode in PNG_MODES else upright.convert("RGB")).save(buffer, format="PNG")
         return [buffer.getvalue()]
     if not hasattr(item, "__array__"):
-        raise DataError(
-            f"an input of type {type(item).__name__} cannot be read; allowed are paths, bytes, PIL images and arrays"
-        )
+        kinds = "texts, paths and bytes" if modality.name == "text" else "paths, bytes, PIL images and arrays"
+        raise DataError(f"an input of type {type(item).__name__} cannot be read; allowed are {kinds}")
     array = np.asarray(item)
+    if modality.name == "text" and array.dtype.kind in "UOT":
+        return [_utf8(str(text)) for text in array.reshape(-1)]
+    if modality.name == "text":
+        raise DataError(f"an array of {array.dtype} is no text; allowed are strings, paths and bytes")
     single = 1 if modality.name == "vector" else 3
     if modality.name == "image" and (array.ndim == 2 or (array.ndim == 3 and not _is_one_image(modality, array))):
         array = array[..., None]  # grey, without an axis for its one channel

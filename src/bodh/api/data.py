@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from bodh import _catalog
+
 if TYPE_CHECKING:
     from bodh.config.base import Config
     from bodh.contracts import Modality, Source
@@ -52,9 +54,10 @@ def data(data: Any, *, check: bool = True, forget: bool = False, **settings: Any
         report.freed = forget_stores(source, config.cache)
         logger.info("%s: %.1f MB set free", source.name, report.freed / 1e6)
         return report
-    modality = _modality(source, rest)
+    settings_of_modality = _modality_config(source, rest)
     if not check:
         return describe(source)
+    modality = cast("Modality", _catalog.get("modalities", source.modality).Modality.fit(source, settings_of_modality))
     budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
     # broken records are what is looked for here, so that any share of them is borne with
     store = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget, tolerance=1.0)
@@ -71,12 +74,10 @@ def _data_config(settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     return resolve(own, {"": DataConfig})[""], rest
 
 
-def _modality(source: Source, settings: Mapping[str, Any]) -> Modality:
-    """Return the modality of `source` as training would make it, so that both share the decoded records."""
-    from bodh import _catalog
+def _modality_config(source: Source, settings: Mapping[str, Any]) -> Config:
+    """Return the modality's settings as training would have them, so that both share the decoded records."""
     from bodh.config.resolve import resolve
     from bodh.model.modality import config_class
 
     module = _catalog.get("modalities", source.modality)
-    config: Config = resolve(settings, {"modality": cast("type[Config]", config_class(module))})["modality"]
-    return cast("Modality", module.Modality.fit(source, config))
+    return resolve(settings, {"modality": cast("type[Config]", config_class(module))})["modality"]

@@ -119,7 +119,7 @@ def embed(
 
 
 def vectors(model: Model | str | Path, inputs: Any, *, device: str = "auto") -> np.ndarray:
-    """Return features `[n d]`, float32, of inputs in hand: paths, bytes, PIL images, arrays.
+    """Return features `[n d]`, float32, of inputs in hand: paths, texts, bytes, PIL images, arrays.
 
     Args:
         model: a model, its folder, or its run's folder.

@@ -95,7 +95,7 @@ class Model:
         return self._loaded[str(place)]
 
     def embed(self, inputs: Any, *, device: str = "auto") -> np.ndarray:
-        """Return features `[n d]` of `inputs`: paths, bytes, PIL images, or arrays `[h w c]`, `[n h w c]`.
+        """Return features `[n d]` of `inputs`: paths, texts, bytes, PIL images, or arrays `[h w c]`, `[n h w c]`.
 
         For data of any size, written to a file, there is `bodh.embed`.
         """
@@ -104,7 +104,7 @@ class Model:
         return vectors(self, inputs, device=device)
 
     def predict(self, inputs: Any, *, device: str = "auto", **options: Any) -> Predictions:
-        """Return what the model sees in `inputs`: paths, bytes, PIL images, or arrays; see `bodh.predict`.
+        """Return what the model sees in `inputs`: paths, texts, bytes, PIL images, or arrays; see `bodh.predict`.
 
         `shots=` (a folder, or {class: examples}) gives it other classes, without training.
         """

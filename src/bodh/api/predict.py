@@ -1,4 +1,4 @@
-"""Say what is in an image: class and probability, one record a line."""
+"""Say what a record is: class and probability, one record a line."""
 
 from __future__ import annotations
 
@@ -82,13 +82,14 @@ def predict(
     explain: str | Path | None = None,
     **settings: Any,
 ) -> Predictions:
-    """Predict classes of images with their probabilities, or measured numbers.
+    """Predict classes of images or texts with their probabilities, or measured numbers.
 
     With `shots` the classes are those of a few examples: nothing is trained, any model will do.
 
     Args:
         model: a model with classes: its folder, or the folder of the run that made it; with shots any model.
-        inputs: images; a folder or data file stands for all its records. In Python also bytes, PIL images and arrays.
+        inputs: images, or, for a model of texts, the texts themselves; a folder or data file stands for all its
+            records. What exists as a path is a path. In Python also bytes, PIL images and arrays.
         out: write one JSON record a line to this file instead of returning them; for any number of inputs.
         device: auto, cpu, cuda, cuda:N or mps.
         shots: a folder with one folder of 1 to 20 examples a class (in Python also {class: examples}); the records
@@ -112,6 +113,7 @@ def predict(
     Example:
         bodh predict runs/photos-finetune cat.jpg
         bodh predict runs/photos-finetune photos/ --out classes.jsonl
+        bodh predict runs/reviews-finetune "a film to see twice"
         bodh predict runs/photos-finetune cat.jpg views=8
         bodh predict runs/photos new/ --shots examples/
         bodh predict runs/photos-finetune cat.jpg --explain maps/

@@ -69,7 +69,8 @@ def search(
     Args:
         model: a model folder, or the folder of the run that made it.
         data: what to search in: a folder, a file or a name.
-        query: an image file, or the id of a record of the data; in Python also bytes, a PIL image, or an array.
+        query: a file, or the id of a record of the data; where the model reads texts, any text; in Python also bytes,
+            a PIL image, or an array.
         top: how many neighbours.
         device: auto, cpu, cuda, cuda:N or mps.
         settings: how the data is read: `data.input`, `data.label`, `data.cache`, `data.workers`.
@@ -84,6 +85,7 @@ def search(
 
     Example:
         bodh search runs/photos photos/ photos/cat.jpg --top 5
+        bodh search runs/news articles.csv "rates are rising again"
     """
     from bodh.api._inputs import open_records
     from bodh.api.embed import label_of
@@ -167,17 +169,20 @@ def _query(
     model: Model, store: RecordStore, vectors: np.ndarray, query: Any, device: str
 ) -> tuple[str, np.ndarray, int | None]:
     """Return what was asked for in words, its unit vector, and its position where it is a record of the data."""
+    from bodh.api._inputs import is_text
     from bodh.api.embed import vectors as embed_inputs
 
     text = str(query) if isinstance(query, str | Path) else None
-    if text is not None and not Path(text).is_file():
+    reads = isinstance(query, str) and is_text(model.loaded(device).modality, query)
+    if text is not None and (reads or not Path(text).is_file()):
         own = _position(store.ids, text)
-        if own is None:
+        if own is not None:
+            return text, np.asarray(vectors[own]), own
+        if not reads:
             raise DataError(
                 f"the query {text!r} is neither a file nor a record of {store.name}{suggestion(text, store.ids)}; "
                 f"records are named like {str(store.ids[0])!r}"
             )
-        return text, np.asarray(vectors[own]), own
     found = embed_inputs(model, query, device=device)
     if len(found) != 1:
         raise DataError(f"a query is one record, but {len(found)} were given; search for them one by one")

@@ -125,7 +125,7 @@ def neighbour_indexes(models: Mapping[str, OnnxModel], data: Any, settings: Json
     from bodh.serving import index
 
     indexes: dict[str, NeighbourIndex] = {}
-    pictures: dict[str, list[bytes]] = {}  # models that see records alike share them
+    pictures: dict[str, list[bytes | str]] = {}  # models that see records alike share them
     for name, model in models.items():
         if "embed" not in model.capabilities:
             log.warning("model %s gives no embeddings; it shows no neighbours", name)

@@ -11,6 +11,7 @@ from bodh.errors import ModelError
 from bodh.model.manifest import ModalityEntry
 
 if TYPE_CHECKING:
+    import numpy as np
     from pydantic import BaseModel
 
 
@@ -38,6 +39,20 @@ def modality_of(entry: ModalityEntry, read: Callable[[str], bytes]) -> Modality:
 def files_of(modality: Modality) -> dict[str, bytes]:
     """Return what must lie beside `model.json` to build `modality` again, by file name; most need nothing."""
     return cast("dict[str, bytes]", cast("Any", modality).files()) if hasattr(modality, "files") else {}
+
+
+def shown(modality: Modality, row: np.ndarray, size: int) -> bytes | str:
+    """Return a stored record as people take it in: in words where the modality has them (texts), else as a PNG.
+
+    Args:
+        modality: of the record.
+        row: as stored.
+        size: longer side of the picture, pixels; words are cut at four letters a pixel.
+    """
+    if not hasattr(modality, "describe"):
+        return modality.show(row, size)
+    words = " ".join(str(cast("Any", modality).describe(row)).split())
+    return words if len(words) <= 4 * size else words[: 4 * size - 1] + "…"
 
 
 def insist_on_match(modality: Modality, backbone: NetworkSpec) -> None:

@@ -84,21 +84,21 @@ class Heatmap:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """A map of records: `x`, `y` [n], `group` [n] names the class ("" for none), `thumbnails` [n] PNG bytes."""
+    """A map of records: `x`, `y` [n], `group` [n] names the class ("" for none), `thumbnails` [n] PNGs or words."""
 
     title: str
     x: Sequence[float]
     y: Sequence[float]
     group: Sequence[str]
-    thumbnails: Sequence[bytes] | None = None
+    thumbnails: Sequence[bytes | str] | None = None
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A small picture with its caption; the tone frames it (right, wrong)."""
+    """A small picture, or a record in words, with its caption; the tone frames it (right, wrong)."""
 
-    png: bytes
+    png: bytes | str
     caption: str
     tone: Tone = "neutral"
 

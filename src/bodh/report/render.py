@@ -28,11 +28,8 @@ def render(report: Report) -> str:
     Every text of the report is escaped; a content security policy in the file allows only its own script and
     pictures inside it, so that it stays silent whatever the class names say.
     """
-    gallery = iter(
-        pictures.fit(
-            [one.png for block in report.blocks if isinstance(block, Gallery) for row in block.rows for one in row]
-        )
-    )
+    shelves = (row for block in report.blocks if isinstance(block, Gallery) for row in block.rows)
+    gallery = iter(pictures.fit([one.png for row in shelves for one in row if isinstance(one.png, bytes)]))
     anchors = (f"part-{count}" for count in range(1, len(report.blocks) + 1))
     items = [
         [_item(block, next(anchors), gallery, paired=len(group) > 1) for block in group]
@@ -165,14 +162,11 @@ def _shelves(block: Gallery, gallery: Iterator[bytes]) -> list[list[dict[str, An
     for row in block.rows:
         shelf = []
         for one in row:
+            told = {"caption": one.caption, "tone": one.tone}
+            if isinstance(one.png, str):
+                shelf.append({**told, "words": one.png})
+                continue
             content = next(gallery)
-            shelf.append(
-                {
-                    "uri": pictures.data_uri(content),
-                    "crisp": pictures.pixelated(content),
-                    "caption": one.caption,
-                    "tone": one.tone,
-                }
-            )
+            shelf.append({**told, "uri": pictures.data_uri(content), "crisp": pictures.pixelated(content)})
         shelves.append(shelf)
     return shelves

@@ -47,11 +47,14 @@ def view(block: Scatter) -> ScatterView:
     if all(name.isdigit() for name in groups):
         groups.sort(key=int)
     places = _places(block, shown)
-    pictures = sprite([block.thumbnails[i] for i in shown]) if block.thumbnails is not None and shown else None
+    looks = [] if block.thumbnails is None else [block.thumbnails[i] for i in shown]
+    words = [one for one in looks if isinstance(one, str)]
+    pictures = sprite([one for one in looks if isinstance(one, bytes)]) if looks and not words else None
     hover = {
         "groups": groups,
         "of": [groups.index(block.group[i]) if block.group[i] else -1 for i in shown],
         "at": [[round(a, 1), round(b, 1)] for a, b in places],
+        "words": words,
     }
     svg = _draw(block, shown, places, groups)
     return ScatterView(svg, groups, pictures, json.dumps(hover, ensure_ascii=False), count - len(shown))

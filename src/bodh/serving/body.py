@@ -25,6 +25,8 @@ ALLOWED = (
     "multipart/form-data with files, one file as the body (Content-Type: image/jpeg, image/png, … or "
     "application/octet-stream), or application/json"
 )
+TOKENS = "tokens"
+"""Name of the input of models that read texts."""
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)  # possessive: no memory for each letter of a picture
 _STEPS = np.zeros(256, dtype=np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
@@ -35,7 +37,8 @@ async def read_uploads(request: Request, spec: TensorSpec, config: ServingConfig
     """Return the records of a request, one at least.
 
     Args:
-        request: multipart files, a raw body, or JSON: {"image": base64}, {"images": [base64]}, {"inputs": arrays}.
+        request: multipart files, a raw body, or JSON: {"image": base64}, {"images": [base64]}, {"inputs": arrays}; for
+            a model that reads texts {"text": "…"} or {"inputs": ["…"]}.
         spec: the model's input; tells the type of "inputs" and how many axes one record has.
         config: the limits.
 
@@ -50,7 +53,7 @@ async def read_uploads(request: Request, spec: TensorSpec, config: ServingConfig
             elif kind == "application/json":
                 content = await _whole(request, config)
                 uploads = await asyncio.to_thread(_from_json, content, spec, config)
-            elif kind.startswith(("image/", "audio/", "video/")) or kind == "application/octet-stream":
+            elif kind.startswith(("image/", "audio/", "video/", "text/")) or kind == "application/octet-stream":
                 uploads = [Upload(await _whole(request, config), "the body")]
             else:
                 raise problems.Refused(415, f"content type {kind[:80] or 'none'!r} is not read; send {ALLOWED}")
@@ -136,9 +139,13 @@ def parse_json(content: bytes, config: ServingConfig) -> Json:
 
 def _from_json(content: bytes, spec: TensorSpec, config: ServingConfig) -> list[Upload]:
     value = parse_json(content, config)
-    given = [key for key in ("image", "images", "inputs") if key in value]
+    given = [key for key in ("image", "images", "text", "inputs") if key in value]
     if len(given) != 1:
-        raise problems.malformed('the JSON needs exactly one of "image" (base64), "images" (a list), "inputs" (arrays)')
+        raise problems.malformed(
+            'the JSON needs exactly one of "image" (base64), "images" (a list), "text", "inputs" (arrays or texts)'
+        )
+    if given == ["text"] or (given == ["inputs"] and _are_texts(value["inputs"])):
+        return _texts(value, spec, config)
     if given == ["inputs"]:
         return _arrays(value["inputs"], spec, config)
     texts = [value["image"]] if given == ["image"] else value["images"]
@@ -148,6 +155,23 @@ def _from_json(content: bytes, spec: TensorSpec, config: ServingConfig) -> list[
     if len(texts) > config.records:
         raise problems.too_large(f"{len(texts)} records in one request; at most {config.records} are taken")
     return [Upload(_base64(text, name), name) for text, name in zip(texts, names, strict=True)]
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def _texts(value: Json, spec: TensorSpec, config: ServingConfig) -> list[Upload]:
+    """Return the texts of a request as UTF-8."""
+    if spec.name != TOKENS:
+        raise problems.malformed(f"this model takes {spec.name!r}, not texts")
+    texts = [value["text"]] if "text" in value else value["inputs"]
+    if not isinstance(texts[0], str):
+        raise problems.malformed('"text" must be a text')
+    if len(texts) > config.records:
+        raise problems.too_large(f"{len(texts)} records in one request; at most {config.records} are taken")
+    names = ["text"] if "text" in value else [f"inputs[{place}]" for place in range(len(texts))]
+    return [Upload(one.encode(errors="replace"), name) for one, name in zip(texts, names, strict=True)]
 
 
 def _base64(text: Any, name: str) -> bytes:

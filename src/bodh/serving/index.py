@@ -1,4 +1,4 @@
-"""Nearest training records: exact cosine over a few thousand embeddings, with a thumbnail each. No torch."""
+"""Nearest training records: exact cosine over a few thousand embeddings, with a thumbnail or words each. No torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bodh.contracts import Json, Modality, RecordStore, derive_seed
+from bodh.model.modality import shown
 
 RECORDS = 5_000
 """Records an index holds at most; more are drawn by seed."""
@@ -20,12 +21,13 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class NeighbourIndex:
-    """Embeddings `vectors` [n d] of unit length, and what to show for each: id, label ("" for none), PNG or WebP."""
+    """Embeddings `vectors` [n d] of unit length, and what to show of each: id, label ("" for none), picture, words."""
 
     vectors: np.ndarray
     ids: Sequence[str]
     labels: Sequence[str]
-    thumbnails: Sequence[bytes]
+    thumbnails: Sequence[bytes | str]
+    """PNG or WebP; of records that are shown in words, the words"""
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -43,13 +45,11 @@ class NeighbourIndex:
 
     def _entry(self, at: int, similarity: float) -> Json:
         picture = self.thumbnails[at]
+        entry: Json = {"id": self.ids[at], "label": self.labels[at] or None, "similarity": round(similarity, 6)}
+        if isinstance(picture, str):
+            return entry | {"text": picture}
         kind = "webp" if picture[:4] == b"RIFF" else "png"
-        return {
-            "id": self.ids[at],
-            "label": self.labels[at] or None,
-            "similarity": round(similarity, 6),
-            "thumbnail": f"data:image/{kind};base64,{base64.b64encode(picture).decode()}",
-        }
+        return entry | {"thumbnail": f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"}
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -82,13 +82,17 @@ def embeddings(
     return np.concatenate([unit(embed(modality.standardise(store.rows(part)))) for part in _batches(positions)])
 
 
-def thumbnails(store: RecordStore, modality: Modality, positions: np.ndarray) -> list[bytes]:
-    """Return a small picture of each record at `positions` [n]: WebP where that is smaller than the modality's PNG."""
-    return [_smaller(modality.show(row, size=THUMBNAIL)) for part in _batches(positions) for row in store.rows(part)]
+def thumbnails(store: RecordStore, modality: Modality, positions: np.ndarray) -> list[bytes | str]:
+    """Return a small picture of each record at `positions` [n]: WebP where that is smaller than the modality's PNG.
+
+    Of texts the beginning of each.
+    """
+    found = (shown(modality, row, THUMBNAIL) for part in _batches(positions) for row in store.rows(part))
+    return [one if isinstance(one, str) else _smaller(one) for one in found]
 
 
 def build(
-    store: RecordStore, positions: np.ndarray, *, vectors: np.ndarray, pictures: Sequence[bytes]
+    store: RecordStore, positions: np.ndarray, *, vectors: np.ndarray, pictures: Sequence[bytes | str]
 ) -> NeighbourIndex:
     """Return the index of the records at `positions` [n], with their `vectors` [n d] and `pictures` [n]."""
     return NeighbourIndex(

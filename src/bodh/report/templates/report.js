@@ -119,6 +119,7 @@
         thumb.style.backgroundPosition = `${-(best % sheet.columns) * 80}px ${-Math.floor(best / sheet.columns) * 80}px`;
         tip.append(thumb);
       }
+      if (data.words[best]) tip.append(make("span", data.words[best], "words"));
       if (data.of[best] >= 0) tip.append(make("b", data.groups[data.of[best]]));
       if (!tip.childNodes.length) tip.append(make("span", "no label"));
       place(box, tip, a / scale, b / scale);

@@ -20,6 +20,10 @@ _NEIGHBOURS: Schema = {
             "label": {"type": ["string", "null"]},
             "similarity": {"type": "number", "minimum": -1, "maximum": 1},
             "thumbnail": {"type": "string", "description": "data URI of a PNG or WebP"},
+            "text": {
+                "type": "string",
+                "description": "the record's beginning, instead of a thumbnail, where it is one",
+            },
         },
     },
 }
@@ -80,6 +84,7 @@ def upload(*, named: bool) -> Schema:
                 "schema": {"type": "object", "properties": {"file": {"type": "array", "items": binary}}}
             },
             "image/*": {"schema": binary},
+            "text/plain": {"schema": {"type": "string"}},
             "application/octet-stream": {"schema": binary},
             "application/json": {
                 "schema": {
@@ -87,9 +92,13 @@ def upload(*, named: bool) -> Schema:
                     "properties": {
                         "image": {"type": "string", "format": "byte", "description": "one picture in base64"},
                         "images": {"type": "array", "items": {"type": "string", "format": "byte"}},
-                        "inputs": {"type": "array", "description": "nested lists of numbers, as the model takes them"},
+                        "text": {"type": "string", "description": "one text, for a model that reads texts"},
+                        "inputs": {
+                            "type": "array",
+                            "description": "nested lists of numbers, as the model takes them; or a list of texts",
+                        },
                     },
-                    "description": "exactly one of the three",
+                    "description": "exactly one of them",
                 }
             },
         },

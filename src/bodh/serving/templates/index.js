@@ -25,7 +25,8 @@
     const told = model.task === "regress" ? `Measures ${listed}.` : classes.length ? `Knows ${classes.length} classes: ${listed}.` : "Turns records into embeddings; it has no classes yet.";
     at("about").textContent = model.neighbours_among ? `${told} Compares with ${model.neighbours_among.toLocaleString("en")} training records.` : told;
     at("pictures").hidden = model.modality !== "image";
-    at("numbers").hidden = model.modality === "image";
+    at("texts").hidden = model.modality !== "text";
+    at("numbers").hidden = ["image", "text"].includes(model.modality);
   };
 
   const ask = async (body, type) => {
@@ -107,15 +108,19 @@
     const list = at("neighbours");
     list.replaceChildren();
     for (const one of near || []) {
-      const item = make("li"), image = make("img"), words = make("div", one.label || "no label");
-      image.addEventListener("load", () => image.classList.toggle("px", image.naturalWidth <= 48));
-      image.src = one.thumbnail;
-      image.alt = one.label ? `training record: ${one.label}` : "training record";
+      const item = make("li"), look = make(one.text ? "blockquote" : "img", one.text), words = make("div", one.label || "no label");
+      if (one.text) look.dir = "auto";
+      else {
+        look.addEventListener("load", () => look.classList.toggle("px", look.naturalWidth <= 48));
+        look.src = one.thumbnail;
+        look.alt = one.label ? `training record: ${one.label}` : "training record";
+      }
       item.title = one.id;
       words.append(make("br"), make("small", one.similarity.toFixed(3)));
-      item.append(image, words);
+      item.append(look, words);
       list.append(item);
     }
+    list.classList.toggle("told", Boolean(near && near.length && near[0].text));
     at("near").hidden = !(near && near.length);
   };
 
@@ -161,6 +166,15 @@
     const data = await ask(JSON.stringify({ inputs: [values] }), "application/json");
     if (data) show(data);
   });
+  at("texts").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    at("preview").hidden = true;
+    const data = await ask(JSON.stringify({ text: at("words").value }), "application/json");
+    if (data) show(data);
+  });
+  at("words").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("texts").requestSubmit();
+  });
   at("models").addEventListener("change", (event) => {
     choose(event.target.value);
     at("answer").hidden = at("near").hidden = at("wrong").hidden = true;
@@ -176,7 +190,7 @@
     for (const one of models) at("models").append(new Option(one.name, one.name));
     at("pick").hidden = models.length < 2;
     choose(models[0].name);
-    if (model.modality !== "image") {
+    if (!at("numbers").hidden) {
       const facts = await (await fetch("model")).json();
       at("shape").textContent = facts.input.shape.slice(1).join(" × ");
     }
