@@ -162,9 +162,9 @@ def _shelves(block: Gallery, gallery: Iterator[bytes]) -> list[list[dict[str, An
     for row in block.rows:
         shelf = []
         for one in row:
-            told = {"caption": one.caption, "tone": one.tone}
+            told = {"caption": one.caption, "tone": one.tone, "words": one.png if isinstance(one.png, str) else ""}
             if isinstance(one.png, str):
-                shelf.append({**told, "words": one.png})
+                shelf.append(told)
                 continue
             content = next(gallery)
             shelf.append({**told, "uri": pictures.data_uri(content), "crisp": pictures.pixelated(content)})

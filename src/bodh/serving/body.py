@@ -53,7 +53,7 @@ async def read_uploads(request: Request, spec: TensorSpec, config: ServingConfig
             elif kind == "application/json":
                 content = await _whole(request, config)
                 uploads = await asyncio.to_thread(_from_json, content, spec, config)
-            elif kind.startswith(("image/", "audio/", "video/", "text/")) or kind == "application/octet-stream":
+            elif kind.startswith(_raw_kinds(spec)) or kind == "application/octet-stream":
                 uploads = [Upload(await _whole(request, config), "the body")]
             else:
                 raise problems.Refused(415, f"content type {kind[:80] or 'none'!r} is not read; send {ALLOWED}")
@@ -67,6 +67,10 @@ async def read_uploads(request: Request, spec: TensorSpec, config: ServingConfig
     if empty is not None:
         raise problems.malformed(f"{empty.name} is empty")
     return uploads
+
+
+def _raw_kinds(spec: TensorSpec) -> tuple[str, ...]:
+    return ("text/",) if spec.name == TOKENS else ("image/", "audio/", "video/")
 
 
 async def _limited(request: Request, config: ServingConfig) -> AsyncGenerator[bytes, None]:
