@@ -9,17 +9,17 @@ import pytest
 
 from bodh.errors import BadRecord, DataError
 from bodh.records.open import open_source
-from bodh.records.sources.image_folder import ImageFolder
+from bodh.records.sources._folders import FileFolder
 from tests.unit.records.samples import fill
 
 
-def opened(folder: Path, **options: str) -> ImageFolder:
+def opened(folder: Path, **options: str) -> FileFolder:
     source = open_source(folder, **options)
-    assert isinstance(source, ImageFolder)
+    assert isinstance(source, FileFolder)
     return source
 
 
-def classes_of(source: ImageFolder) -> dict[str, str]:
+def classes_of(source: FileFolder) -> dict[str, str]:
     assert source.targets is not None
     return {name: source.class_names[t] if t >= 0 else "" for name, t in zip(source.ids, source.targets, strict=True)}
 

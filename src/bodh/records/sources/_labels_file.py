@@ -1,4 +1,4 @@
-"""`labels.csv` beside images: a header, then a line an image: its file, and a class or measured numbers."""
+"""`labels.csv` beside images or texts: a header, then a line a record: its file, and a class or measured numbers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ LABELS_FILE = "labels.csv"
 _MISSING = {"", "nan", "na", "none", "null"}
 
 
-def read_labels_file(path: Path, files: Sequence[str], wanted: str | None) -> tuple[Labels, tuple[str, ...]]:
+def read_labels_file(
+    path: Path, files: Sequence[str], wanted: str | None, *, noun: str
+) -> tuple[Labels, tuple[str, ...]]:
     """Return the labels of `files` and the columns that they were read from.
 
     Args:
-        path: the CSV file, UTF-8, separated by commas; the first column is the image's path from the file's folder.
-        files: [n] paths of the images, with "/"; those that are not in the file are unlabelled.
+        path: the CSV file, UTF-8, separated by commas; the first column is the record's path from this file's folder.
+        files: [n] paths of the records, with "/"; those that are not in the file are unlabelled.
         wanted: column, or several of measured numbers "x,y"; None: all beside the first.
+        noun: what a file is called in messages.
 
     Raises:
-        DataError: no header, no such column, no such image, an image twice, or labels that are neither.
+        DataError: no header, no such column, no such file, a file twice, or labels that are neither.
     """
     header, rows = _rows(path)
     columns = header[1:] if wanted is None else [name.strip() for name in wanted.split(",")]
@@ -37,7 +40,7 @@ def read_labels_file(path: Path, files: Sequence[str], wanted: str | None) -> tu
     for number, row in enumerate(rows, start=2):
         name = row[0].strip().replace("\\", "/").removeprefix("./")
         if name not in place:
-            raise DataError(f"line {number} of {path.name} names {name!r}, which is no image in {str(path.parent)!r}")
+            raise DataError(f"line {number} of {path.name} names {name!r}, which is no {noun} in {str(path.parent)!r}")
         if name in seen:
             raise DataError(f"line {number} of {path.name} names {name!r} a second time")
         seen.add(name)
@@ -46,9 +49,9 @@ def read_labels_file(path: Path, files: Sequence[str], wanted: str | None) -> tu
             held[place[name]] = row[at].strip() if at < len(row) else ""
     owner = f"{path.name} in {path.parent.name!r}"
     if len(columns) == 1:
-        return encode_labels(_typed(values[0]), owner=owner, called=columns), tuple(columns)
+        return encode_labels(typed(values[0]), owner=owner, called=columns), tuple(columns)
     try:
-        numbers = np.array([[float("nan") if _missing(v) else float(v) for v in held] for held in values])
+        numbers = np.array([[float("nan") if missing(v) else float(v) for v in held] for held in values])
     except ValueError:
         raise DataError(
             f"{owner} has several columns, which must all hold numbers; choose one with data.label=NAME: "
@@ -64,13 +67,13 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {str(path)!r}: {error}; save it as CSV in UTF-8") from error
     if not lines or len(lines[0]) < 2:
-        raise DataError(f"{str(path)!r} needs a header such as file,value and then a line an image")
+        raise DataError(f"{str(path)!r} needs a header such as file,value and then a line a file")
     return [cell.strip() for cell in lines[0]], lines[1:]
 
 
-def _typed(values: list[str]) -> np.ndarray:
+def typed(values: list[str]) -> np.ndarray:
     """Return whole numbers, floats, or words, whichever all of `values` are; empty ones are missing."""
-    words = [None if _missing(value) else value for value in values]
+    words = [None if missing(value) else value for value in values]
     given = [word for word in words if word is not None]
     try:
         whole = [int(word) for word in given]
@@ -84,5 +87,5 @@ def _typed(values: list[str]) -> np.ndarray:
     return np.array([float("nan") if word is None else float(word) for word in words])
 
 
-def _missing(value: str) -> bool:
+def missing(value: str) -> bool:
     return value.casefold() in _MISSING
