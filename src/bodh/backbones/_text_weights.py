@@ -166,9 +166,9 @@ def fit(name: str, folder: Folder, *, shape: Sequence[int], arguments: Mapping[s
         ModelError: the weights are of another network.
     """
     if name.partition(":")[0] == "huggingface":
-        from bodh.backbones import huggingface
+        from bodh.backbones import _transformers_weights
 
-        return huggingface.fit(folder, shape=shape, arguments=arguments, records=records)
+        return _transformers_weights.fit(folder, shape=shape, arguments=arguments, records=records)
     told = _layouts.architecture(folder.config)
     if folder.guessed:
         if "heads" not in arguments:
