@@ -59,10 +59,8 @@ def fit(folder: Folder, *, shape: Sequence[int], arguments: Mapping[str, Any], r
     return Published(backbone.spec, weights, None, ("huggingface", folder.kind), said, record)
 
 
-def _loaded(
-    folder: Folder, backbone: huggingface.HuggingFace, vocabulary: int
-) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Return (name in the backbone → tensor, names that the file lacks, names in it without a place).
+def _loaded(folder: Folder, backbone: huggingface.HuggingFace, vocabulary: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Return (name in the backbone → tensor, names in the file without a place).
 
     The library itself puts the weights into place: it knows how its older versions called them.
     """
