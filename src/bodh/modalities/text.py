@@ -91,8 +91,12 @@ class Modality:
             definition = _train_tokenizer.train(given.tokenizer, texts, vocabulary=given.vocabulary)
             special = SpecialIds()
         else:
-            definition, ids = _tokenizers.published(Path(given.tokenizer).expanduser())
+            place = Path(given.tokenizer).expanduser()
+            definition, ids = _tokenizers.published(place)
             special = SpecialIds.model_validate(ids)
+            # what is saved names no place on this machine
+            parts = (place.parent if place.is_file() else place).resolve().parts
+            given = given.model_copy(update={"tokenizer": "/".join(parts[-2:])})
         fitted = cls(given.model_copy(update={"special": special}), {FILE: definition})
         log.info(
             "texts: %s tokenizer of %d ids, rows of up to %d tokens",

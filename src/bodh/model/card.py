@@ -10,6 +10,22 @@ import jinja2
 
 from bodh.model.manifest import Manifest
 
+KINDS = {
+    "image": {
+        "records_word": "images", "one": "one.jpg", "query": "one.jpg", "input_hint": "raw pixels, 0 to 255",
+        "some": '["one.jpg", "two.jpg"]', "many": '"photos/"', "tag": "image-feature-extraction",
+    },
+    "text": {
+        "records_word": "texts", "one": '"a text"', "query": '"a text"', "input_hint": "token ids",
+        "some": '["a text", "another"]', "many": '["a text", "another"]', "tag": "feature-extraction",
+    },
+    "": {
+        "records_word": "records", "one": "rows.npy", "query": "ID", "input_hint": "one row a record",
+        "some": "rows", "many": "rows", "tag": "",
+    },
+}  # fmt: skip
+"""How examples of every modality look: "" for all others."""
+
 
 def card(manifest: Manifest, *, parameters: int, name: str) -> str:
     """Return the card as Markdown with a YAML head.
@@ -33,7 +49,8 @@ def card(manifest: Manifest, *, parameters: int, name: str) -> str:
 
 
 def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
-    image = manifest.modality.name == "image"
+    kind = manifest.modality.name
+    words = KINDS.get(kind, KINDS[""])
     data = manifest.provenance.get("data")
     data = data if isinstance(data, dict) else {}
     objective = manifest.provenance.get("objective")
@@ -47,10 +64,12 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
         "best_grid": manifest.best_grid,
         "name": name,
         "parameters": parameters,
-        "modality": manifest.modality.name,
+        "modality": kind,
+        "prepare": manifest.modality.config,
         "family": "supervised" if family == "supervise" else "self-supervised",
         "training_records": f"{data['records']:,}" if isinstance(data.get("records"), int) else "",
-        "classifies": "head" in networks and manifest.task != "regress",
+        "classifies": manifest.task not in {None, "regress", "tokens"},
+        "speaks": manifest.task == "tokens",
         "measures": manifest.task == "regress",
         "deciding": {"multi": "finds any number of", "binary": "decides between"}.get(
             manifest.task or "", "chooses one of"
@@ -59,9 +78,7 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
         "backbone": _network(networks["backbone"].name, networks["backbone"].arguments),
         "head": _network(networks["head"].name, networks["head"].arguments) if "head" in networks else "",
         "input": embed.inputs[0],
-        "input_hint": "raw pixels, 0 to 255" if image else "one row a record",
-        "one": "one.jpg" if image else "rows.npy",
-        "records_word": "images" if image else "records",
+        **words,
         "metrics": _flat(manifest.metrics),
         "provenance": _flat(manifest.provenance),
     }
