@@ -125,7 +125,9 @@ class Shard(NamedTuple):
 class Modality(Protocol):
     """How raw records become tensors, and how they may vary. `modalities/<name>.py` holds the class `Modality`.
 
-    Importing such a file imports no torch: a server decodes with it beside onnxruntime.
+    Importing such a file imports no torch: a server decodes with it beside onnxruntime. It may also have `files()`,
+    what lies beside model.json by name (`file_names` lists it, and `__init__` takes it back as its second argument:
+    a tokenizer); `network_arguments`, what a backbone is told beside the shape; and `describe(row)`, a record in words.
     """
 
     name: ClassVar[str]
