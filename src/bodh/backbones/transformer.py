@@ -20,13 +20,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bodh.backbones._attention import Attention, Cache, additive
-from bodh.backbones._positions import rotary, sinusoidal, within
 from bodh.backbones._stages import pooled_tokens, real_tokens, text_shape
 from bodh.config.base import Config as BaseConfig
 from bodh.config.resolve import resolve
 from bodh.contracts import Features, NetworkSpec
 from bodh.errors import ConfigError, DataError
+from bodh.layers.attention import Attention, Cache, additive
+from bodh.layers.positions import rotary, sinusoidal, within
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bodh.backbones._attention import Rotation
+from bodh.layers.attention import Rotation
 
 LONGEST_WAVE = 10_000
 """Wave lengths go from 2π to 2π times this many tokens (Vaswani et al. 2017, section 3.5)."""
