@@ -38,15 +38,11 @@ def configured(model: str, values: Mapping[str, Any], *, published: bool = False
         UnknownName: the library has no such kind.
         ConfigError: it knows no such setting, or refuses its value.
     """
-    library = _optional.transformers(FEATURE)
-    mapping = library.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
-    if model not in mapping:
-        raise UnknownName("kind of network in the installed transformers", model, sorted(mapping))
+    kind = _default(model)
+    known = known_settings(model)
+    if not published and (unknown := sorted(set(values) - known)):
+        raise ConfigError(f"backbone.{unknown[0]}: no setting of {model}{suggestion(unknown[0], sorted(known))}")
     with quiet():
-        kind = library.AutoConfig.for_model(model)
-        known = {*kind.to_dict(), *(kind.attribute_map or {})}
-        if not published and (unknown := sorted(set(values) - known)):
-            raise ConfigError(f"backbone.{unknown[0]}: no setting of {model}{suggestion(unknown[0], sorted(known))}")
         size = int(values.get("vocab_size", getattr(kind, "vocab_size", 0) or 0))
         ends = {key: None for key in ("bos_token_id", "eos_token_id") if (_number(kind, values, key) or 0) >= size}
         try:
@@ -54,6 +50,26 @@ def configured(model: str, values: Mapping[str, Any], *, published: bool = False
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ConfigError(f"transformers' {model!r} refuses its settings: {reason}") from error
+
+
+def known_settings(model: str) -> set[str]:
+    """Return the names of all settings of a kind of network.
+
+    Raises:
+        UnknownName: the library has no such kind.
+    """
+    found = _default(model)
+    return {*found.to_dict(), *(found.attribute_map or {})}
+
+
+def _default(model: str) -> Any:
+    """Return the library's own configuration of a kind."""
+    library = _optional.transformers(FEATURE)
+    mapping = library.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
+    if model not in mapping:
+        raise UnknownName("kind of network in the installed transformers", model, sorted(mapping))
+    with quiet():
+        return library.AutoConfig.for_model(model)
 
 
 def _number(config: Any, values: Mapping[str, Any], key: str) -> int | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bodh.backbones import huggingface
 from bodh.backbones._published import Published
 from bodh.backbones._text_weights import Folder, rows_for
-from bodh.backbones._transformers import configured, quiet
+from bodh.backbones._transformers import configured, known_settings, quiet
 from bodh.contracts import Json
 from bodh.errors import ConfigError, ModelError
 
@@ -45,7 +45,8 @@ def fit(folder: Folder, *, shape: Sequence[int], arguments: Mapping[str, Any], r
         )
     config = configured(folder.kind, {key: value for key, value in folder.config.items() if key not in _ABOUT},
                          published=True)  # fmt: skip
-    told = {key: value for key, value in config.to_diff_dict().items() if key not in _ABOUT}
+    known = known_settings(folder.kind) - _ABOUT
+    told = {key: value for key, value in config.to_diff_dict().items() if key in known}
     pool = {} if folder.pool is None else {"pool": folder.pool}
     backbone = huggingface.build(shape=shape, **{"model": folder.kind, **plain(told), **pool, **own, **records})
     weights, rest = _loaded(folder, backbone, records["vocabulary"])
