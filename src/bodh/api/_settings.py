@@ -32,6 +32,9 @@ class DataConfig(Config):
     task: Literal["auto", "classify", "regress"] = Field(
         "auto", description="what labels are: classes, or measured numbers (regress; also whole ones); auto: floats are"
     )
+    split_lines: bool | None = Field(
+        None, description="plain text in one file: every line is a document (None: so), or the file is one (false)"
+    )
     unlabelled: str | None = Field(
         None, description="more records of the same kind, without labels, for a method that learns from them"
     )

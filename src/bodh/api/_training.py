@@ -54,7 +54,10 @@ def open_data(data: Any, config: DataConfig) -> Source:
     """Return the source that DATA names, read as `config` says."""
     from bodh.records.open import open_source
 
-    return open_source(data, input=config.input, label=config.label, modality=config.modality, task=config.task)
+    return open_source(
+        data, input=config.input, label=config.label, modality=config.modality, task=config.task,
+        split_lines=config.split_lines,
+    )  # fmt: skip
 
 
 def prepare_data(

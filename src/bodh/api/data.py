@@ -41,14 +41,14 @@ def data(data: Any, *, check: bool = True, forget: bool = False, **settings: Any
         bodh data train.parquet label=breed
         bodh data photos/ --forget
     """
+    from bodh.api._training import open_data
     from bodh.records.cache import forget as forget_stores
     from bodh.records.check import check as check_records
     from bodh.records.check import describe
-    from bodh.records.open import open_source
     from bodh.records.store import open_store
 
     config, rest = _data_config(settings)
-    source = open_source(data, input=config.input, label=config.label, modality=config.modality, task=config.task)
+    source = open_data(data, config)
     if forget:
         report = describe(source)
         report.freed = forget_stores(source, config.cache)

@@ -27,17 +27,20 @@ def open_source(
     label: str | None = None,
     modality: str | None = None,
     task: str = "auto",
+    split_lines: bool | None = None,
 ) -> Source:
     """Open whatever the user calls data. Nothing is decoded.
 
     Args:
-        data: a folder of images; a path to `.parquet`, `.npz`, `.npy` or idx files, or a folder of those; a name
-            (`sklearn:digits`, `torchvision:CIFAR10`); an array, a pair (X, y), a list of images; or a source.
+        data: a folder of images or of `.txt`; a path to `.csv`, `.tsv`, `.jsonl`, `.txt`, `.parquet`, `.npz`, `.npy`
+            or idx files, or a folder of those; a name (`sklearn:digits`, `torchvision:CIFAR10`); an array, a pair
+            (X, y), a list of images or of strings; or a source.
         input: what holds the records, where the data offers a choice: a column, an array, a sub-folder.
         label: what holds the labels, where the data offers a choice.
-        modality: "image" or "vector", where the data alone does not tell.
+        modality: "image", "vector" or "text", where the data alone does not tell.
         task: "auto": labels are classes or measured numbers as their type tells; "classify" insists on classes,
             "regress" reads whole numbers as measured ones.
+        split_lines: of plain text in one file: whether every line is a document (default), or the file is one.
 
     Raises:
         DataError: nothing is there, or nothing of it can be read; the message says what was found and what to do.
@@ -47,16 +50,26 @@ def open_source(
         return _for_task(data, task)
     options = {"input": input, "label": label, "modality": modality}
     location = _location(data)
+    module = _module_for(location)
+    if module is None:
+        raise DataError(_unread(location))
+    if split_lines is not None:
+        if "split_lines" not in getattr(module, "OPTIONS", ()):
+            raise DataError("data.split_lines is for plain text in one file (.txt); leave it out for this data")
+        return _for_task(module.open_(location, **options, split_lines=split_lines), task)
+    return _for_task(module.open_(location, **options), task)
+
+
+def _module_for(location: Any) -> Any:
+    """Return the first source that accepts `location`; those that accept any folder are asked last."""
     fallback = None
     for name in _catalog.names(ROOM):
         module = _catalog.get(ROOM, name)
         if getattr(module, "FALLBACK", False):
             fallback = module
         elif module.accepts(location):
-            return _for_task(module.open_(location, **options), task)
-    if fallback is not None and fallback.accepts(location):
-        return _for_task(fallback.open_(location, **options), task)
-    raise DataError(_unread(location))
+            return module
+    return fallback if fallback is not None and fallback.accepts(location) else None
 
 
 def _for_task(source: Any, task: str) -> Source:
@@ -112,7 +125,10 @@ def _missing(path: Path) -> str:
 
 
 def _unread(location: Any) -> str:
-    known = "a folder of images, .parquet, .npz, .npy, idx-ubyte(.gz), sklearn:NAME, torchvision:NAME"
+    known = (
+        "a folder of images or of texts, .csv, .tsv, .jsonl and .txt (also .gz), .parquet, .npz, .npy, idx-ubyte(.gz), "
+        "sklearn:NAME, torchvision:NAME"
+    )
     if not isinstance(location, Path):
         return f"data of type {type(location).__name__} cannot be read; allowed are paths, names, arrays and (X, y)"
     suffix = location.suffix.lower()

@@ -14,6 +14,7 @@ import numpy as np
 from bodh.contracts import Source
 from bodh.errors import DataError
 from bodh.records.labels import encode_labels, read_class_names
+from bodh.records.sources import strings
 from bodh.records.sources._parts import ArraySource, as_records, bytes_digest, file_digest, split_of
 
 _log = logging.getLogger("bodh")
@@ -29,7 +30,7 @@ def accepts(location: Any) -> bool:
     """Whether `location` is an array, a pair (X, y), a list of arrays, or the path of a `.npy` or `.npz` file."""
     if isinstance(location, Path):
         return location.suffix.lower() in SUFFIXES and location.is_file()
-    return hasattr(location, "__array__") or isinstance(location, list | tuple)
+    return (hasattr(location, "__array__") or isinstance(location, list | tuple)) and not strings.accepts(location)
 
 
 def open_(location: Any, *, input: str | None, label: str | None, modality: str | None) -> Source:  # noqa: A002
