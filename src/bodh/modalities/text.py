@@ -6,12 +6,8 @@ import hashlib
 import io
 import itertools
 import json
-import logging
-import unicodedata
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -19,33 +15,13 @@ from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
 from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec, derive_seed
-from bodh.errors import BadRecord, ConfigError, DataError, ModelError
-from bodh.modalities import _tokenizers, _train_tokenizer
-from bodh.modalities._tokenizers import FILE, KINDS
+from bodh.modalities._codec import Codec, SpecialIds, sample, text_of
+from bodh.modalities._tokenizers import FILE
 from bodh.views.text import Marks, TextViews, settings_of, vary
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-log = logging.getLogger("bodh")
-
-SAMPLE_BYTES = 2**27
-"""Bytes of training texts that a tokenizer is trained on at most, evenly spaced over the records."""
-MULTIPLE = 8
-"""Rows are filled up to a multiple of this many tokens: few shapes, which fit the hardware."""
-
-Id = Annotated[int, Ge(0)]
-
-
-class SpecialIds(Config):
-    """Ids that mean something; those of a trained tokenizer are 0 to 4."""
-
-    padding: Id = Field(0, description="fills rows up")
-    unknown: Id = Field(1, description="stands for what the tokenizer does not know")
-    begin: Id | None = Field(2, description="starts every text; none: nothing does")
-    end: Id = Field(3, description="ends every text")
-    mask: Id | None = Field(4, description="stands for what is hidden; none: the tokenizer has none")
 
 
 class TextConfig(Config):
@@ -74,7 +50,7 @@ class Modality:
 
     def __init__(self, config: BaseModel, files: Mapping[str, bytes] | None = None) -> None:
         self.config = config if isinstance(config, TextConfig) else TextConfig.model_validate(config.model_dump())
-        self._definition = (files or {}).get(FILE)
+        self._codec = Codec((files or {}).get(FILE), self.config.special)
 
     @classmethod
     def fit(cls, source: Source, config: BaseModel) -> Modality:
@@ -86,27 +62,13 @@ class Modality:
             MissingExtra: the package `tokenizers` is not installed.
         """
         given = cls(config).config
-        if given.tokenizer in KINDS:
-            texts = _sample(source)
-            definition = _train_tokenizer.train(given.tokenizer, texts, vocabulary=given.vocabulary)
-            special = SpecialIds()
-        else:
-            place = Path(given.tokenizer).expanduser()
-            definition, ids = _tokenizers.published(place)
-            special = SpecialIds.model_validate(ids)
-            # what is saved names no place on this machine
-            parts = (place.parent if place.is_file() else place).resolve().parts
-            given = given.model_copy(update={"tokenizer": "/".join(parts[-2:])})
-        fitted = cls(given.model_copy(update={"special": special}), {FILE: definition})
-        log.info(
-            "texts: %s tokenizer of %d ids, rows of up to %d tokens",
-            given.tokenizer if given.tokenizer in KINDS else "a published", fitted.tokens().vocabulary, given.length,
-        )  # fmt: skip
-        return fitted
+        texts = sample(source, lambda raw: (text_of(raw),))
+        codec = Codec.fit(given.tokenizer, texts, vocabulary=given.vocabulary, length=given.length)
+        return cls(given.model_copy(update={"special": codec.special}), {FILE: codec.definition})
 
     def files(self) -> dict[str, bytes]:
         """Return what must lie beside model.json to build the modality again, by file name."""
-        return {FILE: self._fitted()}
+        return {FILE: self._codec.definition}
 
     def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
         """Return a text, UTF-8, as int32 `[t]`: begin + ids + end, whole. What looks like a special token is text.
@@ -114,40 +76,26 @@ class Modality:
         Raises:
             BadRecord: with a short reason.
         """
-        if isinstance(raw, np.ndarray):
-            raise BadRecord(f"an array of {raw.dtype}, shape {list(raw.shape)}; a text is UTF-8 bytes")
-        return self._row(self._literal.encode(_text(raw), add_special_tokens=False).ids)
+        return self._codec.row(text_of(raw))
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids of `text`, int32 `[t]`, with begin and end; special tokens in it ("[MASK]") are themselves."""
-        return self._row(self._marked.encode(text, add_special_tokens=False).ids)
+        return self._codec.row(text, marked=True)
 
     def text(self, ids: np.ndarray | list[int]) -> str:
         """Return the text of `ids` `[t]`, special tokens left out; of bpe and characters exactly what was encoded."""
-        tokens = self.tokens()
-        kept = [int(one) for one in np.asarray(ids).reshape(-1) if not tokens.special[one]]
-        return str(self._literal.decode(kept, skip_special_tokens=False))
+        return self._codec.text(ids)
 
     def tokens(self) -> Tokens:
         """Return what is known of the tokenizer."""
-        return self._tokens
+        return self._codec.tokens
 
     def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Return rows as int64 `[n t]`: cut to `length`, the end token last, and filled up at the end.
 
         Filled up to the longest of them, rounded up to a multiple of 8. Rows of `length` pass untouched.
         """
-        length, special = self.config.length, self.config.special
-        if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == length:
-            return rows.astype(np.int64)
-        longest = max((len(row) for row in rows), default=0)
-        width = min(length, MULTIPLE * max(1, -(-longest // MULTIPLE)))
-        out = np.full((len(rows), width), special.padding, np.int64)
-        for place, row in zip(out, rows, strict=True):
-            place[: min(len(row), width)] = row[:width]
-            if len(row) > width:
-                place[-1] = special.end
-        return out
+        return self._codec.filled(rows, self.config.length)
 
     def prepare(self) -> nn.Module:
         """Return the module from ids `[n t]` to the same ids, int64."""
@@ -197,7 +145,7 @@ class Modality:
 
     def store_key(self) -> str:
         """Return what the stored form of a record depends on: the tokenizer."""
-        digest = hashlib.sha256(self._fitted()).hexdigest()
+        digest = hashlib.sha256(self._codec.definition).hexdigest()
         return json.dumps({"version": 1, "tokenizer": digest, "special": self.config.special.model_dump()})
 
     def describe(self, row: np.ndarray) -> str:
@@ -216,87 +164,3 @@ class Modality:
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
         return buffer.getvalue()
-
-    def __getstate__(self) -> Json:
-        return {"config": self.config, "_definition": self._definition}  # workers read the tokenizer themselves
-
-    def _row(self, ids: list[int]) -> np.ndarray:
-        special = self.config.special
-        begin = [] if special.begin is None else [special.begin]
-        return np.array([*begin, *ids, special.end], np.int32)
-
-    @cached_property
-    def _literal(self) -> Any:
-        """The tokenizer to which special tokens in a text are text."""
-        tokenizer = _tokenizers.read(self._fitted())
-        tokenizer.encode_special_tokens = True
-        return tokenizer
-
-    @cached_property
-    def _marked(self) -> Any:
-        return _tokenizers.read(self._fitted())
-
-    @cached_property
-    def _tokens(self) -> Tokens:
-        special = self.config.special
-        ids = {name: place for name, place in special if place is not None}
-        starts, marked = _tokenizers.kinds_of_tokens(self._literal)
-        if (largest := max(ids.values())) >= len(starts):
-            raise ModelError(
-                f"{FILE} has {len(starts)} ids, but modality.special names id {largest}; they do not belong together"
-            )
-        marked[list(ids.values())] = True
-        starts |= marked
-        begin = special.begin
-        return Tokens(
-            vocabulary=len(starts), padding=special.padding, unknown=special.unknown,
-            begin=special.padding if begin is None else begin,
-            end=special.end, mask=special.mask, word_start=starts, special=marked,
-        )  # fmt: skip
-
-    def _fitted(self) -> bytes:
-        if self._definition is None:
-            raise ConfigError("this text modality has no tokenizer: it has not seen data; call fit")
-        return self._definition
-
-
-def _text(raw: bytes) -> str:
-    """Return UTF-8 bytes as a text in Unicode's NFC."""
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadRecord(f"not UTF-8: byte {raw[error.start]:#04x} at {error.start}") from None
-    text = unicodedata.normalize("NFC", text.removeprefix("\ufeff"))
-    if not text.strip():
-        raise BadRecord("an empty text")
-    return text
-
-
-def _sample(source: Source) -> Iterator[str]:
-    """Yield training texts of `source`, evenly spaced where they are many.
-
-    Raises:
-        DataError: not one of them can be read.
-    """
-    positions = np.flatnonzero(np.asarray(source.splits) == "train")
-    order = positions
-    if len(positions) > 1000:
-        probe = positions[np.linspace(0, len(positions) - 1, 100).astype(np.int64)]
-        size = sum(len(source.read(int(one))) for one in probe) / len(probe) * len(positions)
-        if size > SAMPLE_BYTES:
-            count = max(100, int(len(positions) * SAMPLE_BYTES / size))
-            order = positions[np.linspace(0, len(positions) - 1, count).astype(np.int64)]
-    found, first = 0, "no training records"
-    for position in order.tolist():
-        try:
-            raw = source.read(position)
-            if isinstance(raw, np.ndarray):
-                raise BadRecord(f"an array of {raw.dtype}; a text is UTF-8 bytes")
-            text = _text(raw)
-        except BadRecord as error:
-            first = f"{source.ids[position]}: {error}" if not found and first == "no training records" else first
-            continue
-        found += 1
-        yield text
-    if not found:
-        raise DataError(f"none of {len(order)} records of {source.name} is a readable text; {first}")

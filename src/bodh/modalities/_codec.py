@@ -1,0 +1,200 @@
+"""What modalities of texts share: a tokenizer with the ids that mean something, and texts read from records."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge
+from pydantic import Field
+
+from bodh.config.base import Config
+from bodh.contracts import Json, Source, Tokens
+from bodh.errors import BadRecord, ConfigError, DataError, ModelError
+from bodh.modalities import _tokenizers, _train_tokenizer
+from bodh.modalities._tokenizers import FILE, KINDS
+
+log = logging.getLogger("bodh")
+
+SAMPLE_BYTES = 2**27
+"""Bytes of training texts that a tokenizer is trained on at most, evenly spaced over the records."""
+MULTIPLE = 8
+"""Rows are filled up to a multiple of this many tokens: few shapes, which fit the hardware."""
+
+Id = Annotated[int, Ge(0)]
+
+
+class SpecialIds(Config):
+    """Ids that mean something; those of a trained tokenizer are 0 to 4."""
+
+    padding: Id = Field(0, description="fills rows up")
+    unknown: Id = Field(1, description="stands for what the tokenizer does not know")
+    begin: Id | None = Field(2, description="starts every text; none: nothing does")
+    end: Id = Field(3, description="ends every text")
+    mask: Id | None = Field(4, description="stands for what is hidden; none: the tokenizer has none")
+
+
+class Codec:
+    """Texts to ids and back.
+
+    Args:
+        definition: the bytes of a tokenizer.json; None: not fitted yet.
+        special: its ids that mean something.
+    """
+
+    def __init__(self, definition: bytes | None, special: SpecialIds) -> None:
+        self.special = special
+        self._definition = definition
+
+    @classmethod
+    def fit(cls, tokenizer: str, texts: Iterator[str], *, vocabulary: int, length: int) -> Codec:
+        """Train a tokenizer on `texts`, or take a published one, and say which.
+
+        Args:
+            tokenizer: one of `KINDS`, or a path.
+            texts: of the training records; a published one does not read them.
+            vocabulary: most ids of a trained one.
+            length: of a row, for the message.
+
+        Raises:
+            ConfigError: no such tokenizer, or a vocabulary too small for it.
+            MissingExtra: the package `tokenizers` is not installed.
+        """
+        if tokenizer in KINDS:
+            definition = _train_tokenizer.train(tokenizer, texts, vocabulary=vocabulary)
+            special = SpecialIds()
+        else:
+            definition, ids = _tokenizers.published(Path(tokenizer).expanduser())
+            special = SpecialIds.model_validate(ids)
+        fitted = cls(definition, special)
+        log.info(
+            "texts: %s tokenizer of %d ids, rows of up to %d tokens",
+            tokenizer if tokenizer in KINDS else "a published", fitted.tokens.vocabulary, length,
+        )  # fmt: skip
+        return fitted
+
+    @property
+    def definition(self) -> bytes:
+        """The bytes of its tokenizer.json."""
+        if self._definition is None:
+            raise ConfigError("this text modality has no tokenizer: it has not seen data; call fit")
+        return self._definition
+
+    def row(self, text: str, *, marked: bool = False) -> np.ndarray:
+        """Return begin + ids + end of `text`, int32 `[t]`.
+
+        Args:
+            text: any.
+            marked: special tokens in it ("[MASK]") are themselves; else what looks like one is text.
+        """
+        ids = (self._marked if marked else self._literal).encode(text, add_special_tokens=False).ids
+        begin = [] if self.special.begin is None else [self.special.begin]
+        return np.array([*begin, *ids, self.special.end], np.int32)
+
+    def text(self, ids: np.ndarray | list[int]) -> str:
+        """Return the text of `ids` `[t]`, special tokens left out; of bpe and characters exactly what was encoded."""
+        kept = [int(one) for one in np.asarray(ids).reshape(-1) if not self.tokens.special[one]]
+        return str(self._literal.decode(kept, skip_special_tokens=False))
+
+    def filled(self, rows: np.ndarray | Sequence[np.ndarray], length: int) -> np.ndarray:
+        """Return rows as int64 `[n t]`: cut to `length`, the end token last, and filled up at the end.
+
+        Filled up to the longest of them, rounded up to a multiple of 8. Rows of `length` pass untouched.
+        """
+        if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == length:
+            return rows.astype(np.int64)
+        longest = max((len(row) for row in rows), default=0)
+        width = min(length, MULTIPLE * max(1, -(-longest // MULTIPLE)))
+        out = np.full((len(rows), width), self.special.padding, np.int64)
+        for place, row in zip(out, rows, strict=True):
+            place[: min(len(row), width)] = row[:width]
+            if len(row) > width:
+                place[-1] = self.special.end
+        return out
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What is known of the tokenizer."""
+        special = self.special
+        ids = {name: place for name, place in special if place is not None}
+        starts, marked = _tokenizers.kinds_of_tokens(self._literal)
+        if (largest := max(ids.values())) >= len(starts):
+            raise ModelError(
+                f"{FILE} has {len(starts)} ids, but modality.special names id {largest}; they do not belong together"
+            )
+        marked[list(ids.values())] = True
+        starts |= marked
+        begin = special.begin
+        return Tokens(
+            vocabulary=len(starts), padding=special.padding, unknown=special.unknown,
+            begin=special.padding if begin is None else begin,
+            end=special.end, mask=special.mask, word_start=starts, special=marked,
+        )  # fmt: skip
+
+    @cached_property
+    def _literal(self) -> Any:
+        """The tokenizer to which special tokens in a text are text."""
+        tokenizer = _tokenizers.read(self.definition)
+        tokenizer.encode_special_tokens = True
+        return tokenizer
+
+    @cached_property
+    def _marked(self) -> Any:
+        return _tokenizers.read(self.definition)
+
+    def __getstate__(self) -> Json:
+        return {"special": self.special, "_definition": self._definition}  # workers read the tokenizer themselves
+
+
+def text_of(raw: bytes | np.ndarray) -> str:
+    """Return UTF-8 bytes as a text in Unicode's NFC.
+
+    Raises:
+        BadRecord: with a short reason.
+    """
+    if isinstance(raw, np.ndarray):
+        raise BadRecord(f"an array of {raw.dtype}, shape {list(raw.shape)}; a text is UTF-8 bytes")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRecord(f"not UTF-8: byte {raw[error.start]:#04x} at {error.start}") from None
+    text = unicodedata.normalize("NFC", text.removeprefix("\ufeff"))
+    if not text.strip():
+        raise BadRecord("an empty text")
+    return text
+
+
+def sample(source: Source, texts_of: Callable[[bytes | np.ndarray], Sequence[str]]) -> Iterator[str]:
+    """Yield training texts of `source`, evenly spaced where they are many.
+
+    Args:
+        source: of records.
+        texts_of: the texts in a record; may raise BadRecord.
+
+    Raises:
+        DataError: not one of them can be read.
+    """
+    positions = np.flatnonzero(np.asarray(source.splits) == "train")
+    order = positions
+    if len(positions) > 1000:
+        probe = positions[np.linspace(0, len(positions) - 1, 100).astype(np.int64)]
+        size = sum(len(source.read(int(one))) for one in probe) / len(probe) * len(positions)
+        if size > SAMPLE_BYTES:
+            count = max(100, int(len(positions) * SAMPLE_BYTES / size))
+            order = positions[np.linspace(0, len(positions) - 1, count).astype(np.int64)]
+    found, first = 0, "no training records"
+    for position in order.tolist():
+        try:
+            texts = texts_of(source.read(position))
+        except BadRecord as error:
+            first = f"{source.ids[position]}: {error}" if not found and first == "no training records" else first
+            continue
+        found += 1
+        yield from texts
+    if not found:
+        raise DataError(f"none of {len(order)} records of {source.name} is a readable text; {first}")
