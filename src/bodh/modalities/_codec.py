@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -116,6 +117,19 @@ class Codec:
             if len(row) > width:
                 place[-1] = self.special.end
         return out
+
+    def picture(self, row: np.ndarray, size: int) -> bytes:
+        """Return ids `[t]` as a PNG of this side: a dot a token, 16 a line, darker where the id is rarer."""
+        from PIL import Image
+
+        side = 16
+        ids = np.asarray(row)[: side * side].astype(np.float64)
+        levels = np.full(side * side, 255, np.uint8)
+        levels[: len(ids)] = 200 - 160 * np.log1p(ids) / np.log1p(max(self.tokens.vocabulary, 2))
+        image = Image.fromarray(levels.reshape(side, side)).resize((size, size), Image.Resampling.NEAREST)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
 
     @cached_property
     def tokens(self) -> Tokens:

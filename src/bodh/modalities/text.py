@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 from collections.abc import Mapping
@@ -154,13 +153,4 @@ class Modality:
 
     def show(self, row: np.ndarray, size: int = 64) -> bytes:
         """Return a stored text as a PNG: a dot a token, 16 a line, darker where the id is rarer."""
-        from PIL import Image
-
-        side = 16
-        ids = np.asarray(row)[: side * side].astype(np.float64)
-        levels = np.full(side * side, 255, np.uint8)
-        levels[: len(ids)] = 200 - 160 * np.log1p(ids) / np.log1p(max(self.tokens().vocabulary, 2))
-        image = Image.fromarray(levels.reshape(side, side)).resize((size, size), Image.Resampling.NEAREST)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
+        return self._codec.picture(row, size)

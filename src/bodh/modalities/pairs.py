@@ -1,0 +1,187 @@
+"""Pairs of texts: a sentence and its translation, a question and its answer; a model reads one and writes the other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+from annotated_types import Ge, Le
+from pydantic import BaseModel, Field
+
+from bodh.config.base import Config
+from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec
+from bodh.errors import BadRecord, DataError
+from bodh.modalities._codec import Codec, SpecialIds, sample, text_of
+from bodh.modalities._tokenizers import FILE
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+SEPARATOR = b"\x1e"
+"""Between the two texts of a record, as sources give it: Unicode's record separator."""
+
+
+class PairsConfig(Config):
+    """How pairs of texts become token ids; one tokenizer is trained on both sides of the training records."""
+
+    tokenizer: str = Field(
+        "bpe",
+        min_length=1,
+        description="bpe (byte-level), wordpiece, unigram, characters: trained on both sides of the training pairs; or "
+        "a path: a tokenizer.json, or the folder of a published model that has one",
+    )
+    vocabulary: Annotated[int, Ge(8), Le(2**20)] = Field(8192, description="most ids of a trained tokenizer")
+    length: Annotated[int, Ge(4), Le(2**16)] = Field(
+        128, description="most tokens of either text, begin and end included; longer ones are cut"
+    )
+    special: SpecialIds = Field(SpecialIds(), description="ids that mean something; found when the tokenizer is")
+
+
+class Modality:
+    """Pairs as `contracts.Modality`: stored as int32 `[s + t]`, source and target, each from begin to end, whole.
+
+    The input of a model is the source, int64 `[n s]`; the target is what it learns to write. A record without a
+    target, one text alone, is a source.
+    """
+
+    name: ClassVar[str] = "pairs"
+    file_names: ClassVar[tuple[str, ...]] = (FILE,)
+    """What lies beside model.json; see `files`."""
+
+    def __init__(self, config: BaseModel, files: Mapping[str, bytes] | None = None) -> None:
+        self.config = config if isinstance(config, PairsConfig) else PairsConfig.model_validate(config.model_dump())
+        self._codec = Codec((files or {}).get(FILE), self.config.special)
+
+    @classmethod
+    def fit(cls, source: Source, config: BaseModel) -> Modality:
+        """Train one tokenizer on both texts of the training pairs, or take a published one.
+
+        Raises:
+            ConfigError: no such tokenizer, or a vocabulary too small for it.
+            DataError: no record is a readable pair.
+            MissingExtra: the package `tokenizers` is not installed.
+        """
+        given = cls(config).config
+        texts = sample(source, _insist_on_two)
+        codec = Codec.fit(given.tokenizer, texts, vocabulary=given.vocabulary, length=given.length)
+        return cls(given.model_copy(update={"special": codec.special}), {FILE: codec.definition})
+
+    def files(self) -> dict[str, bytes]:
+        """Return what must lie beside model.json to build the modality again, by file name."""
+        return {FILE: self._codec.definition}
+
+    def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
+        """Return a pair, UTF-8 with U+001E between, as int32 `[s + t]`; one text alone as its source, int32 `[s]`.
+
+        Raises:
+            BadRecord: with a short reason.
+        """
+        texts = _texts(raw)
+        rows = [self._codec.row(text) for text in texts]
+        if self.config.special.begin is None:  # what a decoder reads first
+            rows[1:] = [np.concatenate([[np.int32(self.tokens().begin)], row]) for row in rows[1:]]
+        return np.concatenate(rows)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the ids of `text` as a source, int32 `[s]`."""
+        return self._codec.row(text)
+
+    def text(self, ids: np.ndarray | list[int]) -> str:
+        """Return the text of `ids` `[t]`, special tokens left out."""
+        return self._codec.text(ids)
+
+    def tokens(self) -> Tokens:
+        """Return what is known of the tokenizer."""
+        return self._codec.tokens
+
+    def sides(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (source ids `[s]`, target ids `[t]`) of a stored row; no target is empty."""
+        ends = np.flatnonzero(row[1:] == self.config.special.end)  # what stands first may be the same id
+        cut = int(ends[0]) + 2 if len(ends) else len(row)
+        return row[:cut], row[cut:]
+
+    def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
+        """Return the sources of rows as int64 `[n s]`: cut to `length`, the end token last, filled up at the end."""
+        return self._codec.filled([self.sides(row)[0] for row in rows], self.config.length)
+
+    def prepare(self) -> nn.Module:
+        """Return the module from ids `[n s]` to the same ids, int64."""
+        from bodh.views.prepare import PrepareTokens
+
+        return PrepareTokens()
+
+    def views(
+        self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
+    ) -> tuple[Tensor, ...]:
+        """Return (source int64 `[n s]`, target int64 `[n t]`) for two plain views; else the source an entry of `spec`.
+
+        Nothing varies.
+
+        Raises:
+            DataError: a record has no target.
+        """
+        import torch
+
+        del seed, shard
+        pairs = [self.sides(row) for row in rows]
+        parts = [[pair[0] for pair in pairs]]
+        if [view.kind for view in spec] == ["plain", "plain"]:
+            parts.append([pair[1] for pair in pairs])
+            if not all(len(row) for row in parts[1]):
+                raise DataError("a record has no target: one text, where a pair was expected; give pairs of texts")
+        found = [torch.from_numpy(self._codec.filled(part, self.config.length)).to(device) for part in parts]
+        return tuple(found) if len(found) == 2 else tuple(found * len(spec))
+
+    @property
+    def prepared_shape(self) -> tuple[int, ...]:
+        """(length,): the most tokens that a backbone takes, without the batch."""
+        return (self.config.length,)
+
+    @property
+    def network_arguments(self) -> Json:
+        """What a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
+        return {"vocabulary": self.tokens().vocabulary, "padding": self.tokens().padding}
+
+    def input_spec(self) -> Json:
+        """Return the input array's name, type and shape: int64 `[n s]`."""
+        return {"name": "tokens", "dtype": "int64", "shape": ["n", "t"]}
+
+    def store_key(self) -> str:
+        """Return what the stored form of a record depends on: the tokenizer."""
+        digest = hashlib.sha256(self._codec.definition).hexdigest()
+        return json.dumps({"version": 1, "tokenizer": digest, "special": self.config.special.model_dump()})
+
+    def describe(self, row: np.ndarray) -> str:
+        """Return a stored pair in words, for pages and reports."""
+        source, target = self.sides(row)
+        return f"{self.text(source)} → {self.text(target)}" if len(target) else self.text(source)
+
+    def show(self, row: np.ndarray, size: int = 64) -> bytes:
+        """Return a stored pair as a PNG: a dot a token, 16 a line, darker where the id is rarer."""
+        return self._codec.picture(row, size)
+
+
+def _texts(raw: bytes | np.ndarray) -> list[str]:
+    """Return source and target, or one text alone."""
+    if isinstance(raw, np.ndarray):
+        raise BadRecord(f"an array of {raw.dtype}, shape {list(raw.shape)}; a pair is UTF-8 bytes")
+    parts = raw.split(SEPARATOR)
+    if len(parts) > 2:
+        raise BadRecord(f"{len(parts)} texts, with U+001E between them; a pair is two")
+    found = []
+    for part, what in zip(parts, ("source", "target"), strict=False):
+        if len(parts) == 2 and not part.strip():
+            raise BadRecord(f"the {what} is empty")
+        found.append(text_of(part))
+    return found
+
+
+def _insist_on_two(raw: bytes | np.ndarray) -> list[str]:
+    found = _texts(raw)
+    if len(found) != 2:
+        raise BadRecord("one text, where a pair was expected")
+    return found
