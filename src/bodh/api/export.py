@@ -60,7 +60,8 @@ def export(
     Args:
         model: a model folder, or the folder of the run that made it.
         format: `bodh list formats` shows them.
-        out: the file to write; its proof goes beside it as `<name>.parity.json`.
+        out: the file to write, or the folder where the format is one (transformers); its proof goes beside it as
+            `<name>.parity.json`.
         capability: embed or predict alone; by default one file does all that the model can do.
         data: replay 64 records of this data; by default those that the model carries.
         overwrite: replace the file if it is there.
@@ -79,13 +80,14 @@ def export(
         bodh export runs/photos --format onnx --out photos.onnx
     """
     from bodh.api.load import load
-    from bodh.exporters.export import export_model, parity_path
+    from bodh.exporters.export import export_model, files_in, parity_path
 
     loaded = load(model).loaded("cpu")
     records = None if data is None else _records(loaded.modality, data, settings)
     found = export_model(loaded, format, out, capability=capability, records=records, overwrite=overwrite)
     out = Path(out)
-    return Exported(out, format, out.stat().st_size, tuple(found), parity_path(out))
+    size = sum(file.stat().st_size for file in files_in(out))
+    return Exported(out, format, size, tuple(found), parity_path(out))
 
 
 def _records(modality: Any, data: Any, settings: Json) -> np.ndarray:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +48,7 @@ def export_model(
     Args:
         model: what to export.
         format: file name in `exporters/formats`.
-        path: the file to be; beside it `<name>.parity.json` keeps the proof.
+        path: the file to be, or the folder where the format is one; beside it `<name>.parity.json` keeps the proof.
         capability: "embed", "predict", or None for all that the model can do, in one file.
         records: standardised rows to replay; None: those that the model carries.
         overwrite: replace files that are there.
@@ -79,7 +80,7 @@ def export_model(
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
     log.info("%s: %d real records give the same outputs as the model", path, len(rows))
     return found
 
@@ -190,6 +191,9 @@ def _insist(found: list[Parity], format_: str) -> None:
 
 
 def _check_path(path: Path, exporter: ModuleType, *, overwrite: bool) -> None:
+    if not exporter.SUFFIX:
+        _check_folder(path, exporter, overwrite=overwrite)
+        return
     if path.is_dir():
         raise OutputError(f"{str(path)!r} is a folder; give a file: {path / ('model' + exporter.SUFFIX)}")
     if path.suffix != exporter.SUFFIX:
@@ -200,20 +204,49 @@ def _check_path(path: Path, exporter: ModuleType, *, overwrite: bool) -> None:
         raise OutputError(f"{str(path)!r} exists already; choose another name or remove it first")
 
 
+def _check_folder(path: Path, exporter: ModuleType, *, overwrite: bool) -> None:
+    """Refuse a folder that is there, unless it may be replaced and holds nothing but such an export."""
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise OutputError(f"{str(path)!r} exists already; choose another name or remove it first")
+    if not path.is_dir() or path.is_symlink():
+        raise OutputError(f"{str(path)!r} is not a folder, as this format is; choose another name")
+    others = sorted({entry.name for entry in path.iterdir()} - set(exporter.FILES))
+    if others:
+        raise OutputError(f"{str(path)!r} holds other things ({others[0]}) and is not replaced; choose another name")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder of ours with all that is in it; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def files_in(path: Path) -> list[Path]:
+    """Return an exported file, or all files of an exported folder in the order of their names."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
 def parity_path(path: Path) -> Path:
     """Return where the proof of the exported file `path` lies: `model.onnx` -> `model.onnx.parity.json`."""
     return path.with_name(path.name + ".parity.json")
 
 
 def _record(exporter: ModuleType, format_: str, partial: Path, found: list[Parity]) -> Json:
-    """Return the proof: which file (by hash), replayed how, with what result."""
-    with partial.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the proof: which file (by hash; of a folder: of its files one after the other), replayed how."""
+    digest = hashlib.sha256()
+    for part in files_in(partial):
+        with part.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     more = exporter.describe(partial) if hasattr(exporter, "describe") else {}
     return {
         "format": format_,
-        "bytes": partial.stat().st_size,
-        "sha256": digest,
+        "bytes": sum(part.stat().st_size for part in files_in(partial)),
+        "sha256": digest.hexdigest(),
         **more,
         "parity": [asdict(parity) for parity in found],
     }
@@ -221,11 +254,14 @@ def _record(exporter: ModuleType, format_: str, partial: Path, found: list[Parit
 
 def _publish(partial: Path, path: Path, record: Json) -> None:
     """Give the checked file its name; its proof follows."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
+    for part in files_in(partial):
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
     proof = partial.with_name(partial.name + ".json")
     proof.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     try:
+        if path.is_dir():
+            _remove(path)  # a folder cannot be replaced at one stroke; `_check_folder` has looked at what is in it
         partial.replace(path)
         proof.replace(parity_path(path))
     finally:

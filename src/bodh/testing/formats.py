@@ -1,7 +1,8 @@
 """What every export format must do; run it on your own: `check_format("myformat", tmp_path)`.
 
 Each check raises AssertionError with a sentence. `small_model` makes the model that they export: a tiny untrained
-network on scikit-learn's digits, real records that need no download.
+network on scikit-learn's digits, real records that need no download. A format that is for other records says so
+(`MODALITIES`), and gets `small_text_model`.
 """
 
 from __future__ import annotations
@@ -65,15 +66,73 @@ def small_model(
     return folder
 
 
+TEXTS = (
+    "a text", "नमस्ते दुनिया", "the quick brown fox jumps over the lazy dog", "one two three, four!", "naïve café",
+    "to be, or not to be: that is the question", "short", "a longer text that is cut where its row ends, and no sooner",
+)  # fmt: skip
+
+
+def small_text_model(folder: Path, **arguments: Any) -> Path:
+    """Save a tiny untrained Transformer for texts, read by their characters, at `folder` and return it.
+
+    Args:
+        folder: the model folder to be.
+        arguments: of the backbone.
+    """
+    from bodh.model.networks import build
+    from bodh.model.save import save_model
+
+    module = _catalog.get("modalities", "text")
+    config = module.TextConfig(tokenizer="characters", vocabulary=64, length=24)
+    modality = cast("Any", module.Modality.fit(_Texts(), config))
+    given = {"width": 16, "depth": 2, "heads": 2, **arguments}
+    spec = NetworkSpec(
+        "backbones", "transformer", {"shape": list(modality.prepared_shape), **modality.network_arguments, **given}
+    )
+    rows = [modality.decode(text.encode()) for text in TEXTS]
+    save_model(
+        folder,
+        network=build({"backbone": spec}, seed=5),
+        modality=modality,
+        task=None,
+        class_names=(),
+        records=modality.standardise(rows),
+        provenance={"data": {"name": "texts", "fingerprint": "0", "records": len(TEXTS)}},
+        metrics={},
+    )
+    return folder
+
+
+class _Texts:
+    """`TEXTS` as a source."""
+
+    name, modality, targets, class_names, fingerprint = "texts", "text", None, (), "0"
+    ids = tuple(str(number) for number in range(len(TEXTS)))
+    splits = np.array(["train"] * len(TEXTS))
+
+    def __len__(self) -> int:
+        return len(TEXTS)
+
+    def read(self, index: int) -> bytes:
+        """Return a text as UTF-8."""
+        return TEXTS[index].encode()
+
+
+def model_for(name: str, folder: Path) -> LoadedModel:
+    """Return a tiny model, saved at `folder`, of records that the format `name` is for."""
+    from bodh.model.loaded import load_model
+
+    kinds = getattr(_catalog.get("exporters/formats", name), "MODALITIES", ("image",))
+    return load_model((small_model if "image" in kinds else small_text_model)(folder))
+
+
 def check_format(name: str, folder: Path) -> None:
     """Run every check on format `name`, with files under the empty folder `folder`.
 
     Raises:
         AssertionError: the format does not do what every format must.
     """
-    from bodh.model.loaded import load_model
-
-    model = load_model(small_model(folder / "model"))
+    model = model_for(name, folder / "model")
     for check in CHECKS:
         place = folder / check.__name__
         place.mkdir()
@@ -83,7 +142,8 @@ def check_format(name: str, folder: Path) -> None:
 def check_parts(name: str, model: LoadedModel, folder: Path) -> None:  # noqa: ARG001
     """The file has what `contracts.Exporter` asks for, and a sentence on itself."""
     module = _catalog.get("exporters/formats", name)
-    _insist(module.SUFFIX.startswith("."), f"{name}: SUFFIX is {module.SUFFIX!r}, it should start with a dot")
+    _insist(module.SUFFIX[:1] in ("", "."), f"{name}: SUFFIX is {module.SUFFIX!r}, it should start with a dot")
+    _insist(module.SUFFIX or module.FILES, f"{name}: without a SUFFIX it is a folder, and FILES says what lies in it")
     _insist(callable(module.write), f"{name}: no write")
     _insist(callable(module.load), f"{name}: no load")
     _insist(_catalog.summary("exporters/formats", name) != "", f"{name}: the file says nothing about itself")
@@ -91,10 +151,12 @@ def check_parts(name: str, model: LoadedModel, folder: Path) -> None:  # noqa: A
 
 def check_parity(name: str, model: LoadedModel, folder: Path) -> None:
     """Every capability comes out with every one of its outputs, and the proof lies beside the file."""
-    from bodh.exporters.export import BATCHES, export_model, parity_path
+    from bodh.exporters.export import BATCHES, export_model, files_in, parity_path
 
-    expected = {None: {"embedding", "logits", "probabilities"}, "embed": {"embedding"}}
-    for capability, outputs in {**expected, "predict": {"logits", "probabilities"}}.items():
+    expected: dict[str | None, set[str]] = {None: {"embedding"}, "embed": {"embedding"}}
+    if model.manifest.class_names:
+        expected |= {None: {"embedding", "logits", "probabilities"}, "predict": {"logits", "probabilities"}}
+    for capability, outputs in expected.items():
         path = folder / f"{capability}{_suffix(name)}"
         found = export_model(model, name, path, capability=capability)
         _insist({parity.output for parity in found} == outputs, f"{name}: outputs {found}, wanted {outputs}")
@@ -102,7 +164,8 @@ def check_parity(name: str, model: LoadedModel, folder: Path) -> None:
         _insist(all(parity.batches[: len(BATCHES)] == BATCHES for parity in found), f"{name}: batches of {found}")
         proof = json.loads(parity_path(path).read_text(encoding="utf-8"))
         _insist(proof["format"] == name, f"{name}: the proof says {proof['format']}")
-        _insist(proof["bytes"] == path.stat().st_size, f"{name}: the proof is of another file")
+        size = sum(file.stat().st_size for file in files_in(path))
+        _insist(proof["bytes"] == size, f"{name}: the proof is of another file")
         _no_trace(name, path)
 
 
@@ -117,8 +180,7 @@ def check_fails_closed(name: str, model: LoadedModel, folder: Path) -> None:
         replay = honest(path, capability=capability)
         return lambda rows: {output: value + 1e-2 for output, value in replay(rows).items()}
 
-    path = folder / f"model{module.SUFFIX}"
-    path.write_bytes(b"older")
+    path = _older(module, folder)
     with mock.patch.object(module, "load", lying):
         try:
             export_model(model, name, path, overwrite=True)
@@ -126,7 +188,7 @@ def check_fails_closed(name: str, model: LoadedModel, folder: Path) -> None:
             _insist("nothing was written" in str(error), f"{name}: {error}")
         else:
             raise AssertionError(f"{name}: a file that computes something else was let through")
-    _insist(path.read_bytes() == b"older", f"{name}: the older file is gone")
+    _insist(_is_older(path), f"{name}: the older file is gone")
     left = sorted(found.name for found in folder.iterdir())
     _insist(left == [path.name], f"{name}: left behind: {left}")
 
@@ -135,15 +197,14 @@ def check_existing(name: str, model: LoadedModel, folder: Path) -> None:
     """A file that exists is not touched unless that was asked for; then the new one works, at any batch size."""
     from bodh.exporters.export import export_model
 
-    path = folder / f"model{_suffix(name)}"
-    path.write_bytes(b"older")
+    path = _older(_catalog.get("exporters/formats", name), folder)
     try:
         export_model(model, name, path)
     except OutputError as error:
         _insist("exists already" in str(error), f"{name}: {error}")
     else:
         raise AssertionError(f"{name}: an existing file was overwritten")
-    _insist(path.read_bytes() == b"older", f"{name}: the older file was changed")
+    _insist(_is_older(path), f"{name}: the older file was changed")
     export_model(model, name, path, overwrite=True)
     capability = model.capability("all")
     replay: Callable[[np.ndarray], dict[str, np.ndarray]] = _catalog.get("exporters/formats", name).load(
@@ -159,9 +220,26 @@ def check_existing(name: str, model: LoadedModel, folder: Path) -> None:
 
 def _no_trace(name: str, path: Path) -> None:
     """The file does not say where on which machine it was made."""
-    content = path.read_bytes()
+    from bodh.exporters.export import files_in
+
+    content = b"".join(file.read_bytes() for file in files_in(path))
     for trace in (str(path.parent), str(Path(_catalog.__file__).parent), "site-packages"):
         _insist(trace.encode() not in content, f"{name}: the file holds {trace!r}")
+
+
+def _older(module: Any, folder: Path) -> Path:
+    """Put an older export there and return it."""
+    path = folder / f"model{module.SUFFIX}"
+    if not module.SUFFIX:
+        path.mkdir()
+    (path if module.SUFFIX else path / module.FILES[0]).write_bytes(b"older")
+    return path
+
+
+def _is_older(path: Path) -> bool:
+    from bodh.exporters.export import files_in
+
+    return [file.read_bytes() for file in files_in(path)] == [b"older"]
 
 
 def _insist(holds: bool, told: str) -> None:
