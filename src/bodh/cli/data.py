@@ -52,7 +52,8 @@ def _counts(value: Any) -> str:
 def _group(row: Json) -> Json:
     names = row["ids"]
     more = f" … ({len(names)})" if len(names) > 4 else ""
-    return {"kind": row["kind"], "parts": text(row["parts"]), "records": ", ".join(names[:4]) + more}
+    told = {"kind": row["kind"], "parts": text(row["parts"]), "records": ", ".join(names[:4]) + more}
+    return told | ({"text": row["text"]} if "text" in row else {})
 
 
 COMMAND = Command("data", show)

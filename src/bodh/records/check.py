@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from bodh.contracts import Json, RecordStore, Source
 from bodh.errors import BadRecord
+from bodh.records import check_text
 from bodh.records.duplicates import Duplicates, find_duplicates
 from bodh.records.splits import labelled
 
@@ -29,18 +30,19 @@ class DataReport:
     Attributes:
         name: short name of the source.
         reading: how it is read, in words.
-        modality: "image" or "vector".
+        modality: "image", "vector" or "text".
         records: how many there are.
         labels: "none", "one of k classes", "any of k classes at once", "k measured numbers".
         fingerprint: of the source.
         splits: [{"part", "records", "labelled"}].
         classes: [{"class", "records", "train", "val", "test"}], the last three where there are several parts.
         numbers: [{"value", "labelled", "missing", "least", "mean", "deviation", "most"}] where labels are measured.
-        sizes: smallest, median, largest width and height, and how many differ.
-        formats: file formats and colour modes with their counts.
+        sizes: smallest, median, largest width and height, and how many differ; of texts their characters.
+        formats: file formats and colour modes with their counts; of texts the encodings.
         findings: [{"finding"}]: what a person should know, most important first.
         broken: [{"id", "reason"}], all of them.
-        duplicates: [{"kind": "same" | "alike", "records", "parts", "labels", "ids"}]; at most 50 of either kind.
+        duplicates: [{"kind": "same" | "alike", "records", "parts", "labels", "ids"}], of texts also how the first
+            begins ("text"); at most 50 of either kind.
         counts: broken, groups of duplicates, records in them, and how many reach across parts or labels.
         freed: bytes that forgetting set free; None where nothing was to be forgotten.
     """
@@ -98,7 +100,13 @@ def check(source: Source, store: RecordStore, *, progress: Callable[[int, int], 
         verdict = "more than 5 %: training stops" if share > 0.05 else "training leaves them out"
         _say(report, [f"{len(skipped)} of {len(source)} records cannot be read ({share:.1%}; {verdict})"])
     found = find_duplicates(store, progress)
-    _tell_duplicates(report, store, found)
+    texts = None
+    if source.modality == "text":
+        texts = check_text.look_at(source, [row["id"] for row in report.broken], found.same)
+        found = Duplicates(found.same, texts.alike, found.blank)
+        report.sizes, report.formats = check_text.sizes(texts), check_text.encodings(source)
+    _tell_duplicates(report, store, found, {} if texts is None else texts.beginnings)
+    _say(report, [] if texts is None else check_text.findings(texts))
     if source.modality == "image":
         _look_at_headers(report, source)
     if len(found.blank):
@@ -215,7 +223,7 @@ def _judge_classes(report: DataReport) -> None:
     _say(report, texts)
 
 
-def _tell_duplicates(report: DataReport, store: RecordStore, found: Duplicates) -> None:
+def _tell_duplicates(report: DataReport, store: RecordStore, found: Duplicates, beginnings: Mapping[int, str]) -> None:
     splits = np.asarray(store.splits)
     for kind, groups in (("same", found.same), ("alike", found.alike)):
         across = [group for group in groups if len(set(splits[group].tolist())) > 1]
@@ -229,7 +237,11 @@ def _tell_duplicates(report: DataReport, store: RecordStore, found: Duplicates) 
         ordered = [group for group in groups if id(group) in worst] + [
             group for group in groups if id(group) not in worst
         ]
-        report.duplicates += [_group_row(store, kind, group) for group in ordered[:_SHOWN]]
+        report.duplicates += [
+            _group_row(store, kind, group)
+            | ({"text": beginnings[int(group[0])]} if int(group[0]) in beginnings else {})
+            for group in ordered[:_SHOWN]
+        ]
         what = "exact copies of other records" if kind == "same" else "records hard to tell from others"
         harm = "scores will be too good" if kind == "same" else "scores may be a little too good"
         if groups:

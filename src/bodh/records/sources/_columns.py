@@ -14,8 +14,8 @@ from bodh.records.sources._labels_file import missing
 from bodh.records.sources._parts import SPLIT_WORDS
 
 TEXTS = (
-    "text", "sentence", "content", "document", "review", "message", "body", "utterance", "query", "question",
-    "comment", "tweet", "abstract", "article", "description", "story", "title", "पाठ",
+    "text", "sentence", "content", "document", "review", "message", "body", "utterance", "tweet", "comment", "query",
+    "पाठ",
 )  # fmt: skip
 LABELS = (
     "label", "labels", "class", "classes", "target", "targets", "y", "category", "intent", "sentiment", "topic",

@@ -205,6 +205,15 @@ class FileFolder:
         """Return the bytes of the record's file, converted where its kind says so.
 
         Raises:
+            BadRecord: the file is gone, empty or may not be read, or cannot be converted.
+        """
+        data = self.raw(index)
+        return data if self.kind.convert is None else self.kind.convert(data)
+
+    def raw(self, index: int) -> bytes:
+        """Return the bytes of the record's file as they lie there.
+
+        Raises:
             BadRecord: the file is gone, empty or may not be read.
         """
         try:
@@ -213,7 +222,7 @@ class FileFolder:
             raise BadRecord(f"cannot be read: {error.strerror or error}") from error
         if not data:
             raise BadRecord("the file is empty")
-        return data if self.kind.convert is None else self.kind.convert(data)
+        return data
 
 
 class _Layout:

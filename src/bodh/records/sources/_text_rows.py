@@ -17,7 +17,7 @@ from bodh.errors import BadRecord, DataError
 from bodh.records.labels import read_class_names
 from bodh.records.sources import _columns
 from bodh.records.sources._columns import Table
-from bodh.records.sources._parts import file_digest
+from bodh.records.sources._parts import bytes_digest, file_digest
 
 _log = logging.getLogger("bodh")
 
@@ -93,7 +93,8 @@ class TextRows:
             self.targets = targets[kept]
         self.notes = [*notes, *(note for table in tables for note in table.notes)]
         self.ids: Sequence[str] = self._names(tables, kept)
-        self.fingerprint = file_digest(origin.files, "text", *self.columns)
+        # what is read of the same files depends on columns, parts, lines: the texts themselves tell
+        self.fingerprint = file_digest(origin.files, "text", self._texts.digest())
         self.encodings = dict(Counter(table.encoding for table in tables))
         shown = ", ".join(map(repr, self.columns))
         self.reading = "; ".join(
@@ -189,6 +190,10 @@ class _Texts:
         self.kept = np.array(kept, np.int64)
         self.stops = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         self._bytes = b"".join(pieces)
+
+    def digest(self) -> str:
+        """Return a digest of all texts."""
+        return bytes_digest([np.frombuffer(self._bytes, np.uint8), self.stops])
 
     def read(self, index: int) -> bytes:
         if index in self.broken:
