@@ -128,6 +128,47 @@ class Attention(nn.Module):
         return out
 
 
+class CrossAttention(nn.Module):
+    """Attention of several heads from the tokens of a text that is being written over those of a memory.
+
+    Args:
+        width: d, of the tokens, a multiple of `heads`.
+        memory: d', width of the memory's tokens.
+        heads: h.
+        dropout: share of the attention weights dropped while training.
+        bias: linear layers have one.
+    """
+
+    def __init__(self, width: int, memory: int, heads: int, *, dropout: float, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width, bias=bias)
+        self.kv = nn.Linear(memory, 2 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
+
+    def forward(self, x: Tensor, held: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Return tokens `[n t d]` for `[n t d]`.
+
+        Args:
+            x: tokens.
+            held: what `hold` gave for the memory.
+            mask: added to the scores, `[n 1 1 s]`: 0 where attended, minus infinity where not.
+        """
+        n, t, d = x.shape
+        query = self.query(x).view(n, t, self.heads, d // self.heads).transpose(1, 2)  # [n h t e]
+        dropped = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, *held, mask, dropped)
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(n, t, d))
+        return out
+
+    def hold(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values, each `[n h s e]`, of a memory `[n s d']`: the same for every token written."""
+        n, s, _ = memory.shape
+        keys, values = self.kv(memory).view(n, s, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return keys, values
+
+
 def additive(seen: Tensor, like: Tensor) -> Tensor:
     """Return what is added to scores for `seen`, True where attended: turned once, not in every layer again."""
     return torch.zeros_like(seen, dtype=like.dtype).masked_fill(~seen, -torch.inf)
