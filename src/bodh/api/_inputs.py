@@ -122,7 +122,7 @@ def is_text(modality: Modality, given: str) -> bool:
     Only where the model reads texts; what exists as a path is one. One word that ends as a data file does ("news.csv")
     is a path too, which is then said to be missing.
     """
-    if modality.name != "text":
+    if not _reads_texts(modality):
         return False
     if len(given.split()) == 1 and Path(given).suffix.lower() in TEXT_SUFFIXES:
         return False
@@ -130,6 +130,10 @@ def is_text(modality: Modality, given: str) -> bool:
         return not given.strip() or not Path(given).exists()
     except (OSError, ValueError):  # longer than any path, or with letters that none has
         return True
+
+
+def _reads_texts(modality: Modality) -> bool:
+    return hasattr(modality, "encode")
 
 
 def _utf8(text: str) -> bytes:
@@ -147,7 +151,7 @@ def _items(inputs: Any) -> Sequence[Any]:
 def _path_readers(modality: Modality, text: str) -> Iterator[Reader]:
     """Yield one reader for a file that is one record, or one for every record of a folder, data file or data set."""
     path = Path(text)
-    many = TEXT_SUFFIXES if modality.name == "text" else DATA_SUFFIXES
+    many = TEXT_SUFFIXES if _reads_texts(modality) else DATA_SUFFIXES
     if path.is_file() and path.suffix.lower() not in many:
         yield text, path.read_bytes
         return
@@ -170,12 +174,12 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
         (upright if upright.mode in PNG_MODES else upright.convert("RGB")).save(buffer, format="PNG")
         return [buffer.getvalue()]
     if not hasattr(item, "__array__"):
-        kinds = "texts, paths and bytes" if modality.name == "text" else "paths, bytes, PIL images and arrays"
+        kinds = "texts, paths and bytes" if _reads_texts(modality) else "paths, bytes, PIL images and arrays"
         raise DataError(f"an input of type {type(item).__name__} cannot be read; allowed are {kinds}")
     array = np.asarray(item)
-    if modality.name == "text" and array.dtype.kind in "UOT":
+    if _reads_texts(modality) and array.dtype.kind in "UOT":
         return [_utf8(str(text)) for text in array.reshape(-1)]
-    if modality.name == "text":
+    if _reads_texts(modality):
         raise DataError(f"an array of {array.dtype} is no text; allowed are strings, paths and bytes")
     single = 1 if modality.name == "vector" else 3
     if modality.name == "image" and (array.ndim == 2 or (array.ndim == 3 and not _is_one_image(modality, array))):

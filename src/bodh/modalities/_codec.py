@@ -46,10 +46,12 @@ class Codec:
     Args:
         definition: the bytes of a tokenizer.json; None: not fitted yet.
         special: its ids that mean something.
+        name: its kind, or where a published one came from.
     """
 
-    def __init__(self, definition: bytes | None, special: SpecialIds) -> None:
+    def __init__(self, definition: bytes | None, special: SpecialIds, *, name: str = "") -> None:
         self.special = special
+        self.name = name
         self._definition = definition
 
     @classmethod
@@ -72,7 +74,7 @@ class Codec:
         else:
             definition, ids = _tokenizers.published(Path(tokenizer).expanduser())
             special = SpecialIds.model_validate(ids)
-        fitted = cls(definition, special)
+        fitted = cls(definition, special, name=_saved_name(tokenizer))
         log.info(
             "texts: %s tokenizer of %d ids, rows of up to %d tokens",
             tokenizer if tokenizer in KINDS else "a published", fitted.tokens.vocabulary, length,
@@ -162,7 +164,16 @@ class Codec:
         return _tokenizers.read(self.definition)
 
     def __getstate__(self) -> Json:
-        return {"special": self.special, "_definition": self._definition}  # workers read the tokenizer themselves
+        # not the tokenizers: workers read them
+        return {"special": self.special, "name": self.name, "_definition": self._definition}
+
+
+def _saved_name(tokenizer: str) -> str:
+    """Return the setting as a model keeps it: of a path its last two names, for it names no place on this machine."""
+    if tokenizer in KINDS:
+        return tokenizer
+    place = Path(tokenizer).expanduser()
+    return "/".join((place.parent if place.is_file() else place).resolve().parts[-2:])
 
 
 def text_of(raw: bytes | np.ndarray) -> str:

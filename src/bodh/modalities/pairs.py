@@ -68,7 +68,9 @@ class Modality:
         given = cls(config).config
         texts = sample(source, _insist_on_two)
         codec = Codec.fit(given.tokenizer, texts, vocabulary=given.vocabulary, length=given.length)
-        return cls(given.model_copy(update={"special": codec.special}), {FILE: codec.definition})
+        return cls(
+            given.model_copy(update={"special": codec.special, "tokenizer": codec.name}), {FILE: codec.definition}
+        )
 
     def files(self) -> dict[str, bytes]:
         """Return what must lie beside model.json to build the modality again, by file name."""
