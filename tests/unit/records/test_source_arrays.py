@@ -241,7 +241,7 @@ def test_paths_and_names_that_lead_nowhere_are_told(tmp_path: Path):
     [
         ("photo.jpg", "is a single image; give the folder it lies in"),
         ("x.zip", "is packed; unpack it"),
-        ("x.txt", r"no data that bodh can read \(\.txt\)"),
+        ("x.docx", r"no data that bodh can read \(\.docx\)"),
     ],
 )
 def test_single_files_that_are_no_data_are_told(tmp_path: Path, name: str, said: str):

@@ -112,9 +112,42 @@ def test_what_cannot_be_read_is_told(tmp_path: Path):
     with pytest.raises(DataError, match=r"'broken.parquet' is no readable Parquet file"):
         open_source(broken)
     write(tmp_path / "c" / "train.parquet", {"image": images(1), "label": [0]})
-    write(tmp_path / "c" / "test.parquet", {"image": images(1)})
-    with pytest.raises(DataError, match=r"'test.parquet' has no column 'label', which 'train.parquet' has"):
+    write(tmp_path / "c" / "test.parquet", {"photo": images(1)})
+    with pytest.raises(DataError, match=r"'test.parquet' has no column 'image', which 'train.parquet' has"):
         open_source(tmp_path / "c")
+
+
+def test_labels_may_be_missing_in_the_test_part(tmp_path: Path):
+    write(tmp_path / "train.parquet", {"image": images(2), "label": [0, 1]})
+    write(tmp_path / "test.parquet", {"image": images(1)})
+    source = open_source(tmp_path)
+    assert source.targets is not None
+    assert source.targets.tolist() == [0, 1, -1]
+    assert "test.parquet has no column 'label': its records have no label" in source.notes
+
+
+def test_texts_are_read_where_there_are_no_images_and_empty_ones_are_left_out(tmp_path: Path):
+    rows = {"text": ["एक पाठ", " ", "two", None, "three", "four"], "label": ["a", "b", "a", "a", "b", "a"]}
+    path = write(tmp_path / "x.parquet", rows, group=2)
+    source = open_source(path)
+    assert source.modality == "text"
+    assert [source.read(i).decode() for i in range(len(source))] == ["एक पाठ", "two", "three", "four"]
+    assert list(source.ids) == ["x.parquet:0", "x.parquet:2", "x.parquet:4", "x.parquet:5"]
+    assert source.targets is not None
+    assert [source.class_names[t] for t in source.targets] == ["a", "a", "b", "a"]
+    assert "2 empty rows left out" in source.notes
+    assert pickle.loads(pickle.dumps(source)).read(3) == b"four"
+
+
+def test_of_several_columns_of_texts_the_longest_is_read_and_said(tmp_path: Path):
+    long, short = ["a longer one", "another one of some length"], ["in", "on"]
+    path = write(tmp_path / "x.parquet", {"short": short, "long": long})
+    source = open_source(path)
+    assert source.read(1) == b"another one of some length"
+    assert "texts from column 'long' (its texts are the longest, of the columns short, long)" in source.reading
+    assert open_source(path, input="short").read(0) == b"in"
+    with pytest.raises(DataError, match=r"has no column data.input='lang' \(did you mean 'long'\?\)"):
+        open_source(path, input="lang")
 
 
 def test_the_fingerprint_follows_file_and_column(tmp_path: Path):

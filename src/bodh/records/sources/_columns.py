@@ -92,9 +92,9 @@ def text_columns(table: Table, wanted: str | None, label: str | None) -> tuple[l
                     f"{table.name!r} has no column data.input={name!r}{suggestion(name, names)}; "
                     f"its columns are: {_shown(table)}"
                 )
-            odd = next((v for v in table.columns[name][:_SAMPLE] if isinstance(v, list | dict)), None)
-            if odd is not None:
-                kind = "lists" if isinstance(odd, list) else "objects"
+            some = [value for value in table.columns[name][:_SAMPLE] if value is not None]
+            if some and all(isinstance(value, list | dict) for value in some):
+                kind = "lists" if isinstance(some[0], list) else "objects"
                 able = ", ".join(other for other in names if _length(table.columns[other]) is not None) or "none"
                 raise DataError(
                     f"column {name!r} of {table.name!r} holds {kind}, no texts; columns of texts are: {able}"
@@ -204,9 +204,10 @@ def _shown(table: Table) -> str:
 def _length(values: Values) -> float | None:
     """Return how long the texts of a column are on average; None where they are no texts."""
     some = [value for value in values[:_SAMPLE] if value not in (None, "")]
-    if not some or not all(isinstance(value, str) for value in some) or all(_number(value) for value in some):
+    words = [value for value in some if isinstance(value, str)]
+    if 2 * len(words) <= len(some) or all(_number(value) for value in words):
         return None
-    return float(np.mean([len(value) for value in some]))
+    return float(np.mean([len(value) for value in words]))
 
 
 def _few_values(values: Values) -> bool:

@@ -110,10 +110,10 @@ def choose(
     elif len(groups) == 1:
         name = next(iter(groups))
     else:
-        known = ", ".join(groups)
+        known = sorted(groups, key=natural_key)
         raise DataError(
-            f"{owner} holds several data sets: {known}; choose one with data.input=NAME "
-            f"(and its column with data.input=NAME:COLUMN), for example data.input={next(iter(groups))}"
+            f"{owner} holds several data sets: {', '.join(known)}; choose one with data.input=NAME "
+            f"(and its column with data.input=NAME:COLUMN), for example data.input={known[0]}"
         )
     others = [other for other in groups if other != name]
     if others:

@@ -75,6 +75,15 @@ class TextRows:
         tables = read()
         if not sum(map(len, tables)):
             raise DataError(f"{self.name!r} holds no texts: {_nothing(tables)}")
+        broken = sum(len(table.broken) for table in tables)
+        if broken == sum(map(len, tables)):
+            first = next(table for table in tables if table.broken)
+            place, reason = next(iter(first.broken.items()))
+            more = "".join(f"; {note}" for note in first.notes[:1])
+            raise DataError(
+                f"none of the {broken} {origin.noun}s of {self.name!r} can be read: {first.name} line "
+                f"{first.numbers[place]}: {reason}{more}"
+            )
         # a part for testing may have the texts alone; what training has decides
         main = next(table for table in tables if len(table))
         self.columns, why = _columns.text_columns(main, input, label)

@@ -1,4 +1,4 @@
-"""Parquet files with a column of encoded images: one file, or a folder of `train*.parquet`, `test*.parquet`."""
+"""Parquet files with a column of encoded images, or of texts: one, or a folder of `train*.parquet`, `test*.parquet`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from bodh.contracts import Source
 from bodh.errors import BadRecord, DataError
-from bodh.records.ids import Numbered, natural_key
+from bodh.records.ids import Numbered, natural_key, pick
 from bodh.records.labels import Labels, as_numbers, encode_labels, encode_lists, read_class_names
+from bodh.records.sources._columns import Table, label_columns, text_columns
 from bodh.records.sources._parts import SPLIT_WORDS, file_digest, split_of
 
 _log = logging.getLogger("bodh")
@@ -39,37 +40,58 @@ def open_(location: Path, *, input: str | None, label: str | None, modality: str
 
     Args:
         location: file or folder.
-        input: column of the images: binary, or a struct with the binary field "bytes".
+        input: column of the images: binary, or a struct with the binary field "bytes"; or of the texts.
         label: column of the labels: numbers, words, or lists of them; several columns of measured numbers: "x,y".
-        modality: "image".
+        modality: "image" or "text"; by default images where there is a column of them.
 
     Raises:
         DataError: a file is damaged, columns are missing or differ between files, or the labels are no classes.
     """
-    if modality not in (None, "image"):
-        raise DataError(f"Parquet files are read as images, not as modality={modality!r}; give vectors as .npz or .npy")
+    if modality not in (None, "image", "text"):
+        raise DataError(
+            f"Parquet files are read as images or texts, not as modality={modality!r}; give vectors as .npz or .npy"
+        )
     files = _files(location) if location.is_dir() else [location]
-    return ParquetSource(location, files, input=input, label=label)
+    return ParquetSource(location, files, input=input, label=label, modality=modality)
 
 
 class ParquetSource:
-    """Images in Parquet files, read by row group."""
+    """Images or texts in Parquet files, read by row group; rows with an empty text are left out."""
 
-    modality = "image"
     in_memory = False
 
-    def __init__(self, location: Path, files: list[Path], *, input: str | None, label: str | None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        location: Path,
+        files: list[Path],
+        *,
+        input: str | None,  # noqa: A002
+        label: str | None,
+        modality: str | None,
+    ) -> None:
         self.name = location.resolve().name if location.is_dir() else location.stem
         self.origin = str(location.resolve())
         self.files = files
         self.notes: list[str] = []
         opened = [_open_file(path) for path in files]
-        self.column = _input_column(files[0], opened[0].schema_arrow, input)
-        chosen = _label_columns(files[0], opened[0].schema_arrow, label, self.column.split(".")[0])
+        self.modality = _modality(opened[0].schema_arrow, modality)
+        if self.modality == "text":
+            table = _sample(files[0], opened[0])
+            names, why = text_columns(table, input, label)
+            self.column, chosen = names[0], label_columns([table], label, names)[0]
+            if len(names) > 1:
+                raise DataError(f"texts of Parquet come from one column; choose one of: {', '.join(names)}")
+        else:
+            self.column, why = _input_column(files[0], opened[0].schema_arrow, input), ""
+            chosen = _label_columns(files[0], opened[0].schema_arrow, label, self.column.split(".")[0])
         for path, file in zip(files, opened, strict=True):
-            missing = {self.column.split(".")[0], *chosen} - set(file.schema_arrow.names)
-            if missing:
-                raise DataError(f"{path.name!r} has no column {sorted(missing)[0]!r}, which {files[0].name!r} has")
+            if self.column.split(".")[0] not in file.schema_arrow.names:
+                raise DataError(
+                    f"{path.name!r} has no column {self.column.split('.')[0]!r}, which {files[0].name!r} has"
+                )
+            absent = sorted(set(chosen) - set(file.schema_arrow.names))
+            if absent:
+                self.notes.append(f"{path.name} has no column {absent[0]!r}: its records have no label")
         groups = [[file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] for file in opened]
         self._groups = [(number, group) for number, rows in enumerate(groups) for group in range(len(rows))]
         self._stops = np.cumsum([count for rows in groups for count in rows], dtype=np.int64)
@@ -85,16 +107,32 @@ class ParquetSource:
         self.class_names: tuple[str, ...] = ()
         if chosen:
             self.targets, self.class_names = _labels_of(files, opened, chosen, self.name)
+        self._kept: np.ndarray | None = None
+        if self.modality == "text":
+            self._leave_out(np.concatenate([_empty(file, self.column) for file in opened]))
         self.fingerprint = file_digest(
             files, self.column, *(str(file.metadata.to_dict()["created_by"]) for file in opened)
         )
         labelled = f"labels from column {', '.join(map(repr, chosen))}" if chosen else "no labels"
         shown = ", ".join(path.name for path in files[:4])
-        self.reading = f"Parquet ({shown}), images from column {self.column.split('.')[0]!r}, {labelled}"
+        what = f"{self.modality}s from column {self.column.split('.')[0]!r}" + (f" ({why})" if why else "")
+        self.reading = f"Parquet ({shown}), {what}, {labelled}"
         _log.info("%s: %s", self.name, self.reading)
         for file in opened:
             file.close()
         self._tables: OrderedDict[int, Any] = OrderedDict()
+
+    def _leave_out(self, empty: np.ndarray) -> None:
+        """Leave out rows `[n]` without a text."""
+        count = int(empty.sum())
+        if count == len(empty):
+            raise DataError(f"{self.name!r} holds no texts: column {self.column!r} is empty in every row")
+        if not count:
+            return
+        self._kept = np.flatnonzero(~empty)
+        self.ids, self.splits = pick(self.ids, self._kept), self.splits[self._kept]
+        self.targets = None if self.targets is None else self.targets[self._kept]
+        self.notes.append(f"{count:,} empty row{'' if count == 1 else 's'} left out")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -104,17 +142,19 @@ class ParquetSource:
         return self.__dict__ | {"_tables": OrderedDict(), "targets": None, "splits": np.empty(0, "<U5")}
 
     def read(self, index: int) -> bytes:
-        """Return the encoded image of row `index`.
+        """Return the encoded image, or the text in UTF-8, of row `index`.
 
         Raises:
             BadRecord: the row has no image, or its row group is damaged.
         """
+        if self._kept is not None:
+            index = int(self._kept[index])
         group = bisect_right(self._stops, index)
         start = int(self._stops[group - 1]) if group else 0
         value = self._table(group)[index - start].as_py()
         if not value:
-            raise BadRecord("no image in this row")
-        return bytes(value)
+            raise BadRecord(f"no {self.modality} in this row")
+        return value.encode() if isinstance(value, str) else bytes(value)
 
     def _table(self, group: int) -> Any:
         if group not in self._tables:
@@ -181,19 +221,63 @@ def _binary(kind: Any) -> bool:
     )
 
 
-def _input_column(path: Path, schema: Any, wanted: str | None) -> str:
+def _modality(schema: Any, modality: str | None) -> str:
+    """Return what is read: texts where that was asked for, or where there are some and no images."""
+    if modality is not None:
+        return modality
+    if any(_image_field(field) for field in schema):
+        return "image"
+    return "text" if any(_is_text(field.type) for field in schema) else "image"
+
+
+def _is_text(kind: Any) -> bool:
     import pyarrow.types as pt
 
-    able: dict[str, str] = {}
-    for field in schema:
-        if _binary(field.type):
-            able[field.name] = field.name
-        elif pt.is_struct(field.type) and any(inner.name == "bytes" and _binary(inner.type) for inner in field.type):
-            able[field.name] = f"{field.name}.bytes"
+    kind = kind.value_type if pt.is_dictionary(kind) else kind
+    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
+
+
+def _sample(path: Path, file: Any) -> Table:
+    """Return the first rows as a table by which columns are chosen; columns of bytes are left out."""
+    names = [field.name for field in file.schema_arrow if not _image_field(field)]
+    batch = next(file.iter_batches(batch_size=1000, columns=names), None)
+    columns = {} if batch is None else {name: batch.column(name).to_pylist() for name in names}
+    return Table(path.name, None, columns, range(0 if batch is None else batch.num_rows))
+
+
+def _empty(file: Any, column: str) -> np.ndarray:
+    """Return [rows] bool, which texts are missing or blank."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = [np.zeros(0, bool)]
+    for group in range(file.num_row_groups):
+        values = file.read_row_group(group, columns=[column]).column(0)
+        text = values.cast(pa.large_string()).fill_null("")
+        found.append(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0).to_numpy(zero_copy_only=False))
+    return np.concatenate(found)
+
+
+def _image_field(field: Any) -> str | None:
+    """Return the path of the bytes in a column of encoded images, or None."""
+    import pyarrow.types as pt
+
+    if _binary(field.type):
+        return str(field.name)
+    if pt.is_struct(field.type) and any(inner.name == "bytes" and _binary(inner.type) for inner in field.type):
+        return f"{field.name}.bytes"
+    return None
+
+
+def _input_column(path: Path, schema: Any, wanted: str | None) -> str:
+    able = {field.name: place for field in schema if (place := _image_field(field))}
     columns = ", ".join(f"{field.name} ({str(field.type)[:40]})" for field in schema)
     if wanted is not None:
         if wanted not in able:
-            raise DataError(f"{path.name!r} has no image column input={wanted!r}; its columns are: {columns}")
+            raise DataError(
+                f"{path.name!r} has no image column input={wanted!r}; its columns are: {columns}; "
+                "for texts type data.modality=text"
+            )
         return able[wanted]
     if not able:
         raise DataError(
@@ -238,7 +322,12 @@ def _read_labels(files: list[Path], opened: list[Any], column: str, owner: str) 
     import pyarrow.types as pt
 
     try:
-        chunks = [file.read(columns=[column]).column(0) for file in opened]
+        having = [file for file in opened if column in file.schema_arrow.names]
+        kind = having[0].schema_arrow.field(column).type
+        chunks = [
+            file.read(columns=[column]).column(0) if file in having else pa.nulls(file.metadata.num_rows, kind)
+            for file in opened
+        ]
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"column {column!r} of {owner!r} cannot be read: {_line(error)}") from error
     names = read_class_names(files[0].parent) or _schema_names(opened[0].schema_arrow, column)
