@@ -146,13 +146,13 @@ def _section(name: str) -> type[BaseModel]:
 
 def _settings(module: ModuleType, word: str) -> Iterator[Json]:
     """Yield the settings of a component: its configuration class, or the arguments of a backbone's `build`."""
-    prefix = {"objectives": "objective.", "modalities": "modality."}.get(word, "")
+    prefix = {"objectives": "objective.", "modalities": "modality.", "backbones": "backbone."}.get(word, "")
     config = _config_of(module)
     if config is not None:
         yield from _fields(config, prefix)
     elif word == "backbones":
         for parameter in inspect.signature(module.build).parameters.values():
-            if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "shape":
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in ("shape", *TEXTS):
                 given = parameter.default is not parameter.empty
                 default = parameter.default if given else None
                 yield _setting(f"backbone.{parameter.name}", str(parameter.annotation), default, required=not given)
@@ -208,6 +208,8 @@ def _network(name: str) -> Listing:
 
 SHAPES: tuple[tuple[int, ...], ...] = ((3, 32, 32), (3, 224, 224), (64,))
 """Inputs that a network is shown for: the first that it takes, family members from the second on."""
+TEXTS = {"vocabulary": 8192, "padding": 0}
+"""What one that reads texts is told besides; a tokenizer tells it otherwise, so these are no settings."""
 
 
 def _stages(name: str) -> tuple[Json, ...]:
@@ -217,12 +219,14 @@ def _stages(name: str) -> tuple[Json, ...]:
     from bodh.backbones import _names
     from bodh.errors import ConfigError
 
-    foreign = _names.spec_for(name, shape=SHAPES[0]).name in ("timm", "torchvision")
+    family = _names.spec_for(name, shape=SHAPES[0]).name
+    texts = "vocabulary" in inspect.signature(_catalog.get("backbones", family).build).parameters
+    shapes = ((128,),) if texts else SHAPES[family in ("timm", "torchvision") :]
     network: Any = None
-    for shape in SHAPES[foreign:]:
+    for shape in shapes:
         try:
             with torch.device("meta"):
-                network = _names.build(_names.spec_for(name, shape=shape))
+                network = _names.build(_names.spec_for(name, shape=shape, records=TEXTS if texts else None))
             break
         except ConfigError:
             continue
