@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,6 +28,7 @@ def open_source(
     modality: str | None = None,
     task: str = "auto",
     split_lines: bool | None = None,
+    target: str | None = None,
 ) -> Source:
     """Open whatever the user calls data. Nothing is decoded.
 
@@ -37,10 +38,11 @@ def open_source(
             (X, y), a list of images or of strings; or a source.
         input: what holds the records, where the data offers a choice: a column, an array, a sub-folder.
         label: what holds the labels, where the data offers a choice.
-        modality: "image", "vector" or "text", where the data alone does not tell.
+        modality: "image", "vector", "text" or "pairs", where the data alone does not tell.
         task: "auto": labels are classes or measured numbers as their type tells; "classify" insists on classes,
             "regress" reads whole numbers as measured ones.
         split_lines: of plain text in one file: whether every line is a document (default), or the file is one.
+        target: of pairs of texts: the column or language that is to be written from what `input` names.
 
     Raises:
         DataError: nothing is there, or nothing of it can be read; the message says what was found and what to do.
@@ -50,6 +52,9 @@ def open_source(
         return _for_task(data, task)
     options = {"input": input, "label": label, "modality": modality}
     location = _location(data)
+    pairs = _catalog.get(ROOM, "pairs")
+    if target is not None or modality == "pairs" or pairs.accepts(location):
+        return cast("Source", pairs.open_(location, **options, target=target))
     module = _module_for(location)
     if module is None:
         raise DataError(_unread(location))

@@ -95,9 +95,9 @@ def text_columns(table: Table, wanted: str | None, label: str | None) -> tuple[l
             some = [value for value in table.columns[name][:_SAMPLE] if value is not None]
             if some and all(isinstance(value, list | dict) for value in some):
                 kind = "lists" if isinstance(some[0], list) else "objects"
-                able = ", ".join(other for other in names if _length(table.columns[other]) is not None) or "none"
+                others = ", ".join(other for other in names if _length(table.columns[other]) is not None) or "none"
                 raise DataError(
-                    f"column {name!r} of {table.name!r} holds {kind}, no texts; columns of texts are: {able}"
+                    f"column {name!r} of {table.name!r} holds {kind}, no texts; columns of texts are: {others}"
                 )
         return chosen, ""
     aside = {label, *(name for name in names if name.casefold() in (*LABELS, *PARTS, *IDS))}

@@ -87,8 +87,9 @@ class TextRows:
         # a part for testing may have the texts alone; what training has decides
         main = next(table for table in tables if len(table))
         self.columns, why = _columns.text_columns(main, input, label)
-        self._texts = _Texts(tables, self.columns)
-        kept = self._texts.kept
+        found = _Texts(tables, self.columns)
+        self._texts: _Texts | None = found
+        kept = found.kept
         if not len(kept):
             raise DataError(f"{self.name!r} holds no texts: column {self.columns[0]!r} is empty in every {origin.noun}")
         chosen, able = _columns.label_columns(tables, label, self.columns)
@@ -103,7 +104,7 @@ class TextRows:
         self.notes = [*notes, *(note for table in tables for note in table.notes)]
         self.ids: Sequence[str] = self._names(tables, kept)
         # what is read of the same files depends on columns, parts, lines: the texts themselves tell
-        self.fingerprint = file_digest(origin.files, "text", self._texts.digest())
+        self.fingerprint = file_digest(origin.files, "text", found.digest())
         self.encodings = dict(Counter(table.encoding for table in tables))
         shown = ", ".join(map(repr, self.columns))
         self.reading = "; ".join(
@@ -120,7 +121,7 @@ class TextRows:
         _log.info("%s: %s", self.name, self.reading)
         if able:
             self.notes.append(f"could be labels: columns {', '.join(able)}; choose with data.label=NAME")
-        self._tell(tables, origin.noun)
+        self._tell(tables, found, origin.noun)
 
     def _names(self, tables: list[Table], kept: np.ndarray) -> Sequence[str]:
         """Return ids from a column of that name where they are unique, else by file and line."""
@@ -135,9 +136,8 @@ class TextRows:
             )
         return Lines(tables, kept)
 
-    def _tell(self, tables: list[Table], noun: str) -> None:
+    def _tell(self, tables: list[Table], found: _Texts, noun: str) -> None:
         """Note what was left out, and what stands out."""
-        found = self._texts
         empty = found.blank + sum(table.blank for table in tables)
         if empty:
             self.notes.append(f"{empty:,} empty {noun}{'' if empty == 1 else 's'} left out")
@@ -163,6 +163,10 @@ class TextRows:
         """Leave texts and labels behind: a worker reads its own."""
         return self.__dict__ | {"_texts": None, "ids": [], "targets": None, "splits": np.empty(0, "<U5"), "notes": []}
 
+    def tables(self) -> list[Table]:
+        """Return the tables with all their columns, read once more."""
+        return self._read()
+
     def read(self, index: int) -> bytes:
         """Return the text of record `index` in UTF-8.
 
@@ -180,7 +184,9 @@ class _Texts:
     def __init__(self, tables: list[Table], columns: list[str]) -> None:
         self.broken: dict[int, str] = {}
         self.blank = 0
-        kept, pieces, row = [], [], 0
+        kept: list[int] = []
+        pieces: list[bytes] = []
+        row = 0
         for table in tables:
             for place, cells in enumerate(zip(*(_cells(table, name) for name in columns), strict=True)):
                 reason = table.broken.get(place)

@@ -32,7 +32,7 @@ def accepts(location: Any) -> bool:
     """Whether `location` is a Parquet file or a folder that holds some (itself, in `data/` or in split folders)."""
     if not isinstance(location, Path):
         return False
-    return location.suffix.lower() in SUFFIXES if location.is_file() else bool(_files(location))
+    return location.suffix.lower() in SUFFIXES if location.is_file() else bool(files_of(location))
 
 
 def open_(location: Path, *, input: str | None, label: str | None, modality: str | None) -> Source:  # noqa: A002
@@ -51,7 +51,7 @@ def open_(location: Path, *, input: str | None, label: str | None, modality: str
         raise DataError(
             f"Parquet files are read as images or texts, not as modality={modality!r}; give vectors as .npz or .npy"
         )
-    files = _files(location) if location.is_dir() else [location]
+    files = files_of(location) if location.is_dir() else [location]
     return ParquetSource(location, files, input=input, label=label, modality=modality)
 
 
@@ -178,7 +178,8 @@ class ParquetSource:
         return self._tables[group]
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
+    """Return the Parquet files of a folder, those for training first: in itself, in `data/` or in split folders."""
     places = [
         folder,
         folder / "data",

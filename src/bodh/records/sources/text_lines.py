@@ -88,7 +88,7 @@ def open_(
         what += " (data.split_lines=false: the whole file is one)"
     name = location.resolve().name if location.is_dir() else location.name.split(".")[0]
     origin = Origin(name, location, files, f"plain text ({shown}); {what}", noun="file" if whole else "line")
-    return TextRows(origin, partial(_tables, pieces, whole), input=None, label="none", notes=notes)
+    return TextRows(origin, partial(tables_of, pieces, whole), input=None, label="none", notes=notes)
 
 
 def _files(folder: Path) -> list[Piece[Path]]:
@@ -107,7 +107,8 @@ def _at_top(found: Sequence[Piece[Path]]) -> bool:
     return not any(piece.what.parent.name.casefold() in SPLIT_WORDS for piece in found)
 
 
-def _tables(pieces: Sequence[Piece[Path]], whole: bool) -> list[Table]:
+def tables_of(pieces: Sequence[Piece[Path]], whole: bool = False) -> list[Table]:
+    """Return a table a file, with one column, "text": its lines that are not empty, or with `whole` all of it."""
     tables = []
     for piece in pieces:
         text, encoding, nuls = read_text(piece.what, piece.name)
