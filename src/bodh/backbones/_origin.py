@@ -110,7 +110,7 @@ def _fetch_timm(member: str, tag: str) -> Path:
         return _download(config.url)
     file = config.hf_hub_filename or "model.safetensors"
     # without a name to look up only the cache is asked, at once; the hub's client would retry for a minute
-    return Path(hf_hub_download(config.hf_hub_id, file, local_files_only=not _reachable(ENDPOINT)))
+    return Path(hf_hub_download(config.hf_hub_id, file, local_files_only=not reachable(ENDPOINT)))
 
 
 def _fetch_torchvision(member: str, tag: str) -> Path:
@@ -134,7 +134,7 @@ def _download(url: str) -> Path:
 
     target = Path(hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
     if not target.is_file():
-        if not _reachable(url):
+        if not reachable(url):
             raise OSError(f"the host {urlsplit(url).hostname} cannot be reached")
         target.parent.mkdir(parents=True, exist_ok=True)
         told = re.search(r"-([0-9a-f]{8,})\.", target.name)
@@ -142,7 +142,7 @@ def _download(url: str) -> Path:
     return target
 
 
-def _reachable(url: str) -> bool:
+def reachable(url: str) -> bool:
     """Return whether the host's name can be looked up at all; behind a proxy nobody knows."""
     if getproxies():
         return True

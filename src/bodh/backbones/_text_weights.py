@@ -6,17 +6,15 @@ Nothing of it is run: weights are read as `_weights_file` does it, the rest is J
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from torch import Tensor
 
 from bodh.backbones import _layouts, _names
+from bodh.backbones._origin import reachable
 from bodh.backbones._published import Published
 from bodh.backbones._weights_file import WeightsFile, read
 from bodh.contracts import Json
@@ -64,30 +62,20 @@ def fetch(weights: str) -> Path:
 
     Raises:
         ModelError: there is none, or it cannot be fetched.
-        MissingExtra: the package that fetches is not installed.
     """
-    from bodh import _optional
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import ENDPOINT
 
     name = weights.removeprefix(REMOTE)
-    hub: Any = _optional.require("huggingface_hub", extra="text", feature="fetching a published language model")
     try:
-        host = urlsplit(hub.constants.ENDPOINT).hostname
-        reached = bool(getproxies()) or _known(host)
-        return Path(hub.snapshot_download(name, allow_patterns=FETCHED, local_files_only=not reached))
+        # without a name to look up only the cache is asked, at once; the hub's client would retry for a minute
+        return Path(snapshot_download(name, allow_patterns=FETCHED, local_files_only=not reachable(ENDPOINT)))
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(
             f"weights: {weights!r} could not be fetched ({reason}); where there is no network, get the folder "
             "elsewhere and type weights=FOLDER (config.json, model.safetensors, tokenizer.json)"
         ) from error
-
-
-def _known(host: str | None) -> bool:
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        return False
-    return True
 
 
 def open_folder(path: Path) -> Folder:

@@ -13,7 +13,7 @@ from bodh.errors import ModelError, UnknownName
 @pytest.fixture
 def offline(monkeypatch) -> None:
     """No host can be looked up, and nothing is taken from what an earlier fetch left behind."""
-    monkeypatch.setattr(_origin, "_reachable", lambda _url: False)
+    monkeypatch.setattr(_origin, "reachable", lambda _url: False)
 
 
 def test_a_name_is_no_file(tmp_path) -> None:
