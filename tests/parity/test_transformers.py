@@ -28,8 +28,10 @@ GPT2 = {"n_embd": 48, "n_layer": 3, "n_head": 4, "vocab_size": 70, "n_positions"
         "eos_token_id": 1}  # fmt: skip
 CASES = {
     "BertModel": ("BertConfig", BERT, 0),
-    "BertForMaskedLM": ("BertConfig", BERT | {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3}, 0),
+    "BertForMaskedLM": ("BertConfig", BERT, 0),
+    "BertForQuestionAnswering": ("BertConfig", BERT | {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3}, 0),
     "RobertaModel": ("RobertaConfig", BERT | {"pad_token_id": 1}, 1),
+    "RobertaForMaskedLM": ("RobertaConfig", BERT | {"pad_token_id": 1}, 1),
     "MegatronBertModel": ("MegatronBertConfig", BERT | {"hidden_act": "relu"}, 0),
     "GPT2Model": ("GPT2Config", GPT2, 0),
     "GPT2LMHeadModel": ("GPT2Config", GPT2 | {"n_inner": 64}, 0),
@@ -101,6 +103,26 @@ def test_what_was_read_is_written_as_the_library_reads_it(library, name, tmp_pat
         wanted = base(input_ids=ids, attention_mask=real.long()).last_hidden_state
         written = again(input_ids=ids, attention_mask=real.long()).last_hidden_state
     torch.testing.assert_close(written[real], wanted[real], atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "RobertaForMaskedLM", "GPT2LMHeadModel"])
+def test_logits_are_those_of_the_library(library, name, tmp_path) -> None:
+    from bodh.heads.language import build as language
+
+    original, _, padding = _original(library, name, tmp_path)
+    ours = _read(tmp_path, padding)
+    folder = _text_weights.open_folder(tmp_path)
+    found = _layouts.take_head(folder.file.weights, folder.config)
+    assert found is not None
+    head = language(dim=48, vocabulary=70, transform=bool(found))
+    assert not head.load_state_dict(found, strict=False).unexpected_keys
+    head.tie(ours.embedding)
+    ids, real = _ids(padding)
+    with torch.no_grad():
+        wanted = original(input_ids=ids, attention_mask=real.long()).logits
+        given = head(ours.features(ids).tokens)
+    torch.testing.assert_close(given[real], wanted[real], atol=1e-4, rtol=1e-5)
+    assert _layouts.give_head(head.state_dict(), folder.kind).keys() <= original.state_dict().keys()
 
 
 def test_a_gradient_is_that_of_the_library(library, tmp_path) -> None:

@@ -250,6 +250,49 @@ def give(weights: Mapping[str, Tensor], kind: str, depth: int, *, prefix: str = 
     return found
 
 
+_HEADS: dict[str, dict[str, str]] = {
+    "bert": {
+        "transform.0": "cls.predictions.transform.dense", "transform.2": "cls.predictions.transform.LayerNorm",
+        "bias": "cls.predictions.bias", "weight": "cls.predictions.decoder.weight",
+    },
+    "roberta": {
+        "transform.0": "lm_head.dense", "transform.2": "lm_head.layer_norm", "bias": "lm_head.bias",
+        "weight": "lm_head.decoder.weight",
+    },
+    "gpt2": {"weight": "lm_head.weight"},
+}  # fmt: skip
+_HEADS["megatron-bert"] = _HEADS["bert"]
+"""Kind → part of our language-model head → what the layout calls it, always without prefix."""
+
+
+def take_head(weights: Mapping[str, Tensor], config: Json) -> dict[str, Tensor] | None:
+    """Return the language-model head in a file, under our names (`heads.language`), all but its weight, which is tied.
+
+    Returns:
+        None where there is no such head, or one that ours cannot be: a weight of its own, another activation.
+    """
+    kind = str(config["model_type"])
+    if config.get("tie_word_embeddings", True) is not True or config.get("hidden_act", "gelu") != "gelu":
+        return None
+    found = {ours: weights[theirs] for ours, theirs in _head_names(kind).items() if theirs in weights}
+    found.pop("weight", None)  # the embedding's
+    return found if len(found) == len(_head_names(kind)) - 1 else None
+
+
+def give_head(weights: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Return a language-model head of ours, all but its tied weight, under the names of the layout."""
+    return {theirs: weights[ours] for ours, theirs in _head_names(kind).items() if ours != "weight"}
+
+
+def _head_names(kind: str) -> dict[str, str]:
+    """Return our names of the head's weights → those of the layout."""
+    found = {}
+    for ours, theirs in _HEADS[kind].items():
+        leaves = ("weight", "bias") if ours.startswith("transform") else ("",)
+        found |= {f"{ours}.{leaf}".rstrip("."): f"{theirs}.{leaf}".rstrip(".") for leaf in leaves}
+    return found
+
+
 def _prefix(weights: Mapping[str, Tensor], kind: str) -> str:
     """Return what stands before the names of the layout in a file ("bert.", "transformer.", …)."""
     first = "wte.weight" if kind == "gpt2" else "embeddings.word_embeddings.weight"
