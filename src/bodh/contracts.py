@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Json = dict[str, Any]
-Task = Literal["single", "binary", "multi", "regress", "tokens"]
+Task = Literal["single", "binary", "multi", "regress", "tokens", "sequence"]
 """What a head tells: one class of k, one class of two, any number of k classes at once, k measured numbers, or, of a
-language model, which token of the vocabulary belongs at each position."""
+language model, which token of the vocabulary belongs at each position; a "sequence" is a text of its own, which a
+decoder writes from what the backbone has read."""
+
+WRITTEN: tuple[Task, ...] = ("tokens", "sequence")
+"""Tasks whose head tells tokens: such a model has no class names and predicts none."""
 
 Rows = "np.ndarray | list[np.ndarray]"
 """Stored records: one array `[n …]` where all have one shape, else a list of arrays."""
@@ -350,6 +354,8 @@ class Facts:
     """prepared training records, at most so many, the same ones every time"""
     tokens: Tokens | None = None
     """of text"""
+    bytes_per_token: float = 0.0
+    """of text: bytes of UTF-8 that a token stands for, on average; 0: not known"""
     teacher: nn.Module | None = None
     """the trained backbone that `Needs.teacher` asks for: another network, not to be trained"""
 

@@ -131,7 +131,7 @@ def build(
     Raises:
         UnknownName: the networks cannot do that; the message names what they can do.
     """
-    has_head = "head" in networks
+    has_head = "head" in networks and task != "sequence"  # what a decoder does is no function of one input
     able = ["all", "embed", *(["predict"] if has_head else [])]
     if name not in able:
         raise UnknownName("capability", name, able)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bodh.config.base import Config
-from bodh.contracts import Json, NetworkSpec, Task
+from bodh.contracts import WRITTEN, Json, NetworkSpec, Task
 from bodh.errors import ModelError
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -124,12 +124,11 @@ class Manifest(Config):
     def _head_and_classes_agree(self) -> Manifest:
         if "backbone" not in self.networks:
             raise ValueError("networks: 'backbone' is missing")
-        if (
-            len(
-                {"head" in self.networks, self.task is not None, bool(self.class_names), "predict" in self.capabilities}
-            )
-            > 1
-        ):
+        head = {"head" in self.networks, self.task is not None}
+        classes = {bool(self.class_names), "predict" in self.capabilities}
+        if self.task in WRITTEN and (head != {True} or classes != {False}):
+            raise ValueError(f"a model of task {self.task!r} has a head, and neither class names nor 'predict'")
+        if self.task not in WRITTEN and len(head | classes) > 1:
             raise ValueError("a head, a task, class names and 'predict' come together or not at all")
         for output in self.capabilities["predict"].outputs if self.class_names else ():
             if output.name in {"probabilities", "value"} and output.shape[1:] != (len(self.class_names),):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bodh.backbones._modes import evaluating
-from bodh.contracts import Json, Modality, Task
+from bodh.contracts import WRITTEN, Json, Modality, Task
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
 from bodh.model.card import card
@@ -143,8 +143,13 @@ def _capabilities(
 ) -> dict[str, CapabilitySpec]:
     """Return what the model can do, measured by doing it with two real records."""
     inputs = (TensorSpec.model_validate(modality.input_spec()),)
-    names = ["embed", *(["predict"] if "head" in network else [])]
+    names = ["embed", *(["predict"] if "head" in network and task not in WRITTEN else [])]
     found = {}
+    if task == "sequence":  # what is written depends on all that was: two inputs, which no exported file has
+        written = TensorSpec(name="written", dtype="int64", shape=("n", "t"))
+        vocabulary = network["head"].spec.arguments["vocabulary"]  # type: ignore[union-attr]
+        told = TensorSpec(name="logits", dtype="float32", shape=("n", "t", vocabulary))
+        found["translate"] = CapabilitySpec(inputs=(*inputs, written), outputs=(told,))
     with evaluating(network), torch.inference_mode():
         for name in names:
             capability = capabilities.build(network, modality, name, task=task, block=best[0], grid=best[1])
