@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bodh.backbones._modes import evaluating
-from bodh.contracts import WRITTEN, Json, Modality, Task
+from bodh.contracts import WRITTEN, Json, Modality, NetworkSpec, Task
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
 from bodh.model.card import card
@@ -147,7 +147,7 @@ def _capabilities(
     found = {}
     if task == "sequence":  # what is written depends on all that was: two inputs, which no exported file has
         written = TensorSpec(name="written", dtype="int64", shape=("n", "t"))
-        vocabulary = network["head"].spec.arguments["vocabulary"]  # type: ignore[union-attr]
+        vocabulary = cast("NetworkSpec", network["head"].spec).arguments["vocabulary"]
         told = TensorSpec(name="logits", dtype="float32", shape=("n", "t", vocabulary))
         found["translate"] = CapabilitySpec(inputs=(*inputs, written), outputs=(told,))
     with evaluating(network), torch.inference_mode():
