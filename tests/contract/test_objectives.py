@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from bodh import _catalog
 from bodh.testing.objectives import CHECKS, Check, Subject
 
-FORMS = {
+TEXT: dict[str, Any] = {"text": True, "shape": (12,), "rate": 2e-4}
+FORMS: dict[str, list[dict[str, Any]]] = {
     "moco": [{"settings": {"version": "v3"}}, {"settings": {"groups": 4, "queue": 40}}],
     "byol": [{"settings": {"head_norm": "none"}}],
     "supcon": [{"task": "binary", "settings": {"head_norm": "none"}}],
@@ -21,6 +23,12 @@ FORMS = {
     "mae": [{"settings": {"normalise": False, "mask": 0.5}}],
     "fixmatch": [{"task": "binary", "settings": {"threshold": 0.3}}],
     "regress": [{"settings": {"loss": "squared", "turns": True}}],
+    "masked_lm": [
+        {**TEXT, "settings": {"unit": "word", "mask": 0.4}},
+        {**TEXT, "settings": {"unit": "span", "random": 0.0, "same": 0.0}},
+    ],
+    "tsdae": [{**TEXT, "settings": {"depth": 2, "heads": 2}}],
+    "simcse": [{**TEXT, "settings": {"head": False}}],
 }
 """Circumstances beside the default ones."""
 
@@ -29,7 +37,7 @@ def _subjects() -> list[object]:
     found = []
     for name in _catalog.names("objectives"):
         module: ModuleType = _catalog.get("objectives", name)
-        for number, form in enumerate([{}, {"shape": (6,)}, *FORMS.get(name, [])]):
+        for number, form in enumerate([{}, {"shape": (6,)}, TEXT, *FORMS.get(name, [])]):
             found.append(pytest.param(Subject(module, **form), id=f"{name}-{number}"))
     return found
 
@@ -38,7 +46,7 @@ def _subjects() -> list[object]:
 @pytest.mark.parametrize("subject", _subjects())
 def test_objective(subject: Subject, check: Check) -> None:
     modalities = subject.module.NEEDS.modalities
-    kind = "image" if len(subject.shape) == 3 else "vector"
+    kind = "text" if subject.text else "image" if len(subject.shape) == 3 else "vector"
     if modalities is not None and kind not in modalities:
         pytest.skip(f"learns from {', '.join(modalities)} only")
     check(subject)

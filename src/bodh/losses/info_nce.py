@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bodh.losses.gather import join_values, world
+from bodh.losses.gather import join, join_values, world
 from bodh.losses.precision import full_precision
 
 
@@ -30,6 +30,24 @@ def queue_contrast(queries: Tensor, keys: Tensor, queue: Tensor, *, temperature:
     negatives = (q @ queue.detach().T).logsumexp(dim=1)  # [n]
     # -log(e^p / (e^p + Σ e^s)) without writing the [n 1+m] matrix of the original
     return (torch.logaddexp(positive, negatives) - positive).mean()
+
+
+@full_precision
+def pair_contrast(z0: Tensor, z1: Tensor, *, temperature: float) -> Tensor:
+    """Return the loss, a scalar: every row of `z0` against the rows of `z1` of all processes, with gradient into both.
+
+    Source: Gao et al. 2021, "SimCSE", arXiv 2104.08821, equation 4.
+
+    Args:
+        z0: [n d]; scaled to unit length here.
+        z1: [n d], rows in the same order.
+        temperature: divisor of cosine similarities, above 0.
+    """
+    q = F.normalize(z0, dim=1) / temperature
+    own = F.normalize(z1, dim=1)
+    similarity = q @ join(own).T  # [n N]
+    positive = similarity.diagonal(offset=world()[0] * own.shape[0])  # [n]
+    return (similarity.logsumexp(dim=1) - positive).mean()
 
 
 @full_precision

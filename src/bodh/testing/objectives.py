@@ -18,18 +18,21 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, cast, get_args
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from bodh.backbones._stages import pooled
-from bodh.contracts import Batch, Facts, Features, NetworkSpec, Objective, Progress, Task, View, derive_seed
+from bodh.contracts import Batch, Facts, Features, NetworkSpec, Objective, Progress, Task, Tokens, View, derive_seed
 from bodh.train.config import TrainConfig
 
 FAMILIES = ("contrast", "mask", "reconstruct", "predict", "pretext", "supervise")
 KEPT = {"backbone", "head"}
 ROWS = 16
 STEPS = 20
+SPECIAL, VOCABULARY = 5, 24
+"""Token ids of texts: padding, unknown, begin, end and mask, in this order; and how many there are in all."""
 
 
 class TinyBackbone(nn.Module):
@@ -79,12 +82,16 @@ class Subject:
         task: what labels mean; used by objectives that need labels. One whose module lists others as `TASKS` gets the
             first of them.
         shape: of one prepared record.
+        text: whether records are rows of token ids.
+        rate: of the plain gradient descent that it is trained with.
     """
 
     module: ModuleType
     settings: dict[str, Any] = field(default_factory=dict)
     task: Task = "single"
     shape: tuple[int, ...] = (3, 8, 8)
+    text: bool = False
+    rate: float = 0.05
 
     def build(self, seed: int = 0) -> nn.Module:
         """Return a newly built objective in training mode, its weights drawn from `seed`."""
@@ -105,7 +112,12 @@ class Subject:
         return cast("nn.Module", built.train())
 
     def _backbone(self) -> nn.Module:
-        """Return the tiny backbone, or where patches must be left out a tiny transformer."""
+        """Return the tiny backbone, or where patches must be left out or texts are read a tiny transformer."""
+        if self.text:
+            from bodh.backbones import transformer
+
+            own = {"width": 16, "depth": 2, "heads": 2, **getattr(self.module, "BACKBONE", {})}
+            return transformer.build(shape=self.shape, vocabulary=VOCABULARY, padding=0, **own)
         if not self.module.NEEDS.masking:
             return TinyBackbone(self.shape)
         from bodh.backbones import vit
@@ -117,12 +129,30 @@ class Subject:
         facts: dict[str, Any] = {"shape": self.shape}
         if len(self.shape) == 3:
             facts |= {"mean": (0.5,) * self.shape[0], "std": (0.25,) * self.shape[0]}
-        facts["sample"] = lambda most: torch.randn(most, *self.shape, generator=torch.Generator().manual_seed(1))
+        facts["sample"] = lambda most: self._records(most, torch.Generator().manual_seed(1))
+        if self.text:
+            special = np.arange(VOCABULARY) < SPECIAL
+            starts = special | (np.arange(VOCABULARY) % 2 == 0)
+            facts |= {"tokens": Tokens(VOCABULARY, 0, 1, 2, 3, 4, starts, special), "bytes_per_token": 2.5}
         if self.module.NEEDS.teacher:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed("testing", "teacher"))
-                facts["teacher"] = TinyBackbone(self.shape, dim=24)
+                facts["teacher"] = self._backbone() if self.text else TinyBackbone(self.shape, dim=24)
         return facts
+
+    def _records(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return prepared records `[count …]`; texts are of two documents where rows are packed, else padded."""
+        if not self.text:
+            return torch.randn(count, *self.shape, generator=generator)
+        ids = torch.randint(SPECIAL, VOCABULARY, (count, *self.shape), generator=generator)
+        ids[:, 0], ids[:, -1] = 2, 3
+        middle = self.shape[0] // 2
+        ids[1::2, middle] = 3
+        if self.module.NEEDS.packed:
+            ids[1::2, middle + 1] = 2
+        else:
+            ids[1::2, middle + 1 :] = 0
+        return ids
 
     @property
     def means(self) -> Task:
@@ -133,9 +163,10 @@ class Subject:
     def batch(self, seed: int = 0) -> Batch:
         """Return a batch of as many views as the objective asks for; views of a record are alike, targets learnable."""
         generator = torch.Generator().manual_seed(derive_seed("testing", "batch", seed))
-        records = torch.randn(ROWS, *self.shape, generator=generator)
+        records = self._records(ROWS, generator)
         views = tuple(
-            records + 0.3 * torch.randn(records.shape, generator=generator) for _ in as_objective(self.build()).views()
+            records.clone() if self.text else records + 0.3 * torch.randn(records.shape, generator=generator)
+            for _ in as_objective(self.build()).views()
         )
         targets: Tensor | None = None
         if self.module.NEEDS.labels:
@@ -275,15 +306,20 @@ def check_deterministic(subject: Subject) -> None:
 
 def check_learns(subject: Subject) -> None:
     """Twenty steps on one batch lower its loss; teacher, queue and schedules are held still: the question stays."""
-    losses = _train(subject.build(), [subject.batch()] * STEPS, after=False, at=_at(STEPS // 2))
+    losses = _train(
+        subject.build(), [subject.batch()] * STEPS, after=False, at=_at(STEPS // 2), rate=subject.rate
+    )  # fmt: skip
     _claim(losses[-1] < losses[0], f"the loss went from {losses[0]:.4f} to {losses[-1]:.4f} in {STEPS} steps")
 
 
 def check_half_precision(subject: Subject) -> None:
     """Under autocast the loss is computed in float32 and stays near."""
-    plain = subject.build()(subject.batch(), _at(0)).loss
-    with torch.autocast("cpu", torch.bfloat16):
-        half = subject.build()(subject.batch(), _at(0)).loss
+    losses = []
+    for halved in (False, True):
+        with torch.random.fork_rng(devices=[]), torch.autocast("cpu", torch.bfloat16, enabled=halved):
+            torch.manual_seed(0)  # dropout is the same in both
+            losses.append(subject.build()(subject.batch(), _at(0)).loss)
+    plain, half = losses
     _claim(half.dtype == torch.float32, f"under autocast the loss is {half.dtype}")
     near = torch.allclose(half, plain, rtol=0.1, atol=0.05)
     _claim(near, f"under autocast the loss is {half.item():.4f} instead of {plain.item():.4f}")
@@ -344,14 +380,22 @@ def _tensors(batch: Batch) -> list[Tensor]:
 
 
 def _train(
-    objective: nn.Module, batches: list[Batch], *, start: int = 0, after: bool = True, at: Progress | None = None
+    objective: nn.Module,
+    batches: list[Batch],
+    *,
+    start: int = 0,
+    after: bool = True,
+    at: Progress | None = None,
+    rate: float = 0.05,
 ) -> list[float]:
     """Train as the loop does, one step a batch, where `at` is given always at that point; return the losses."""
     # Plain gradient descent has no state of its own, so that a resume needs the objective's state alone.
-    optimiser = torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], lr=0.05)
+    optimiser = torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], lr=rate)
     losses = []
     for step, batch in enumerate(batches, start):
-        output = objective(batch, at or _at(step))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(batch.seed)  # dropout and the like, as in the loop
+            output = objective(batch, at or _at(step))
         optimiser.zero_grad()
         output.loss.backward()
         optimiser.step()

@@ -56,7 +56,9 @@ class TrainConfig(Config):
         None, ge=0, description="decay at the end of the run, reached along half a cosine (DINO: 0.4); None: constant"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars; beta 1 of adamw")
+    beta2: float = Field(0.999, ge=0, lt=1, description="beta 2 of adamw: how long it remembers sizes of gradients")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate after the warm-up")
+    rate_end: float = Field(0.0, ge=0, le=1, description="share of the peak that a cosine ends at")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the run in which the rate rises linearly")
     clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(

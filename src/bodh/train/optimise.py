@@ -44,7 +44,7 @@ def build_optimiser(
     groups = [group for group in groups if group["params"]]
     rate = peak_rate(config)
     if config.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, betas=(config.momentum, 0.999), fused=True)
+        return torch.optim.AdamW(groups, lr=rate, betas=(config.momentum, config.beta2), fused=True)
     if config.optimiser == "sgd":
         # the fused kernel cannot take up parameters that get their first gradient later than others
         return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=config.gradual == 0)
@@ -82,14 +82,14 @@ def peak_rate(config: TrainConfig, found: float | None = None) -> float:
 
 
 def rate_at(fraction: float, config: TrainConfig, found: float | None = None) -> float:
-    """Return the learning rate at `fraction` (0 to 1) of the run: linear warm-up, then half a cosine to zero."""
+    """Return the learning rate at `fraction` (0 to 1) of the run: linear warm-up, then half a cosine to `rate_end`."""
     peak = peak_rate(config, found)
     if config.warmup > 0 and fraction < config.warmup:
         return peak * fraction / config.warmup
     if config.schedule == "constant":
         return peak
     rest = (fraction - config.warmup) / max(1e-12, 1 - config.warmup)
-    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
+    return peak * (config.rate_end + (1 - config.rate_end) * 0.5 * (1 + math.cos(math.pi * min(1.0, rest))))
 
 
 def decay_at(fraction: float, config: TrainConfig) -> float:
