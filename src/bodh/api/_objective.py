@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bodh.model.loaded import LoadedModel
 
 logger = logging.getLogger("bodh")
+
+COUNTED, LONGEST_COUNTED = 256, 10_000
+"""Texts whose bytes are counted, and tokens of each."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,26 @@ def heard(model: LoadedModel, what: str) -> Json:
     return {"labels": f"{what} did: {how}"} if how else {}
 
 
+def go_on(begin: LoadedModel | None) -> Callable[[nn.Module], None] | None:
+    """Return what gives a language model's head to the objective that trains the model on; None: there is nothing.
+
+    Args:
+        begin: the model to start from.
+    """
+    if begin is None or begin.manifest.task != "tokens":
+        return None
+    trained = begin.network["head"]
+
+    def prepare(objective: nn.Module) -> None:
+        from bodh.heads.language import LanguageHead
+
+        head = cast("Any", objective).keep().get("head")
+        if isinstance(head, LanguageHead):
+            head.take_over(cast("LanguageHead", trained))
+
+    return prepare
+
+
 def check(objective: str, needs: Needs, backbone: Any, shape: tuple[int, ...]) -> None:
     """Refuse a backbone or records that the objective cannot work with, before a run begins.
 
@@ -197,5 +220,16 @@ def tell(facts: Facts, store: RecordStore, positions: np.ndarray, modality: Moda
         std=tuple(getattr(config, "std", None) or ()) if modality.name == "image" else (),
         sample=sample,
         tokens=cast("Any", modality).tokens() if hasattr(modality, "tokens") else None,
+        bytes_per_token=_bytes_per_token(store, positions, modality),
         teacher=teacher,
     )
+
+
+def _bytes_per_token(store: RecordStore, positions: np.ndarray, modality: Modality) -> float:
+    """Return the bytes of UTF-8 that a token of text stands for, over evenly spaced records; 0 where it is no text."""
+    if modality.name != "text" or not len(positions):
+        return 0.0
+    chosen = positions[np.linspace(0, len(positions) - 1, num=min(COUNTED, len(positions))).astype(int)]
+    rows = [np.asarray(row)[:LONGEST_COUNTED] for row in store.rows(chosen)]
+    read = cast("Any", modality).text
+    return sum(len(read(row).encode()) for row in rows) / max(1, sum(len(row) for row in rows))

@@ -15,6 +15,7 @@ import numpy as np
 from bodh import _catalog
 from bodh.api import _objective, _run
 from bodh.api._settings import DataConfig, check_batch, check_divisible
+from bodh.api._windows import Windows
 from bodh.config.base import Config
 from bodh.contracts import Facts, Json, Modality, Needs, Objective, RecordStore, Source, Task
 from bodh.errors import ConfigError, DataError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bodh")
 
+FEWEST_SCORED = 64
+"""Texts below which the label-free scores are of packed rows instead: one long document has none of its own."""
 SPLIT_SEED = 0
 """Pretraining and evaluation must set aside the same records, whatever the seed of the run."""
 
@@ -56,7 +59,7 @@ def open_data(data: Any, config: DataConfig) -> Source:
 
     return open_source(
         data, input=config.input, label=config.label, modality=config.modality, task=config.task,
-        split_lines=config.split_lines,
+        split_lines=config.split_lines, target=config.target,
     )  # fmt: skip
 
 
@@ -77,7 +80,8 @@ def prepare_data(
         raise DataError(f"the model takes {modality.name} records, but {source.name} holds {source.modality} records")
     budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
     store = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
-    if store.targets is None and not (np.asarray(store.splits) != "train").any():
+    measured = store.targets is not None or source.modality == "pairs"  # what is written is compared later
+    if not measured and not (np.asarray(store.splits) != "train").any():
         return Data(source, modality, store, np.arange(len(store)))
     parts = train_val_test(store, SPLIT_SEED)
     return Data(source, modality, store, parts["train"], parts["val"])
@@ -205,10 +209,26 @@ class Job:
     """a trained backbone that the objective learns from"""
     validate: np.ndarray | None = None
     """[m] labelled records to look at every epoch; None: none"""
+    windows: Windows | None = None
+    """rows over all texts, drawn in place of the records where the objective packs (`Needs.packed`)"""
     held: tuple[str, ...] = ()
     """stages of the backbone that never train"""
     prepare: Callable[[nn.Module], None] | None = None
     """changes the objective before the first step of a run; not again when it is resumed"""
+
+    @property
+    def rows(self) -> tuple[RecordStore, np.ndarray]:
+        """What an epoch passes over: a store, and positions in it."""
+        if self.windows is None:
+            return self.data.store, self.positions
+        return self.windows.train, np.arange(len(self.windows.train))
+
+    @property
+    def checked(self) -> tuple[RecordStore, np.ndarray]:
+        """What is looked at every epoch: a store, and positions in it, maybe none."""
+        if self.windows is None or self.windows.val is None:
+            return self.data.store, np.empty(0, np.int64) if self.validate is None else self.validate
+        return self.windows.val, np.arange(len(self.windows.val))
 
     @property
     def unlabelled(self) -> bool:
@@ -263,7 +283,7 @@ def execute(job: Job) -> Path:
     from bodh.train.engine import engine as start_engine
 
     with start_engine(job.device, job.config.precision) as engine:
-        check_batch(job.config.batch, len(job.positions), job.data.source)
+        check_batch(job.config.batch, len(job.rows[1]), job.data.source)
         check_divisible(job.config.batch, job.config.accumulate, engine.world)
         name = f"{job.data.source.name}-{job.objective if job.verb == 'pretrain' else job.verb}"
         run = Path(engine.same(str(_run.open_run(job.out, name=name, resume=job.resume)) if engine.leads else ""))
@@ -323,8 +343,9 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     from bodh.train.validate import Validation
 
     config, data = job.config, job.data
-    steps = planned_steps(config, len(job.positions))
-    facts = facts_of(data.store, job.positions, steps=steps, batch=config.batch)
+    store, drawn = job.rows
+    steps = planned_steps(config, len(drawn))
+    facts = facts_of(store, drawn, steps=steps, batch=config.batch)
     facts = _objective.tell(facts, data.store, job.positions, data.modality, job.teacher)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("heads", config.seed))
@@ -332,35 +353,36 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     if job.prepare is not None and engine.leads and not any((run / "checkpoints").glob("step-*")):
         job.prepare(task)  # other processes get the weights of this one
     feed = Feed(
-        data.store, job.positions, job.vary or data.modality, task.views(), batch=config.batch,
+        store, drawn, job.vary or data.modality, task.views(), batch=config.batch,
         accumulate=config.accumulate, seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
         draw=Draw(
-            groups=class_groups(data.store.targets, job.positions) if config.balance else (),
+            groups=class_groups(store.targets, drawn) if config.balance else (),
             ratio=cast("Any", job.sections["objective"]).ratio if job.unlabelled else 0,
-            lengths=bucket_lengths(data, job.positions),
+            lengths=bucket_lengths(data, job.positions) if job.windows is None else None,
         ),
     )  # fmt: skip
     monitor = None
     if config.monitor_records:
+        read = (data.store, job.positions) if len(job.positions) >= FEWEST_SCORED else (store, drawn)
         monitor = Monitor(
-            data.store, job.positions, data.modality,
+            *read, data.modality,
             records=config.monitor_records, seed=config.seed, device=engine.device,
         )  # fmt: skip
     spent = time.monotonic() - job.started
     plan = Plan(steps) if config.minutes is None else Plan(steps, seconds=60 * config.minutes, spent=spent)
     training = Training(task, feed, config, engine, plan, job.held)
     validation = None
-    if job.validate is not None and len(job.validate):
-        validation = Validation(data.store, job.validate, data.modality, device=engine.device)
+    if len(job.checked[1]):
+        validation = Validation(*job.checked, data.modality, device=engine.device)
     title = f"{job.verb} {job.objective}"
     return task, train(training, run=run, monitor=monitor, title=title, validation=validation)
 
 
 def bucket_lengths(data: Data, positions: np.ndarray) -> np.ndarray | None:
     """Return how many tokens each text at `positions` has once it is cut; None where rows are of one length anyway."""
-    if data.modality.name != "text" or data.store.shape is not None:
+    if data.modality.name not in ("text", "pairs") or data.store.shape is not None:
         return None
-    most: int = cast("Any", data.modality.config).length
+    most: int = cast("Any", data.modality.config).length * (2 if data.modality.name == "pairs" else 1)
     found: np.ndarray = np.minimum(data.store.lengths()[positions], most)
     return found
 
@@ -388,13 +410,15 @@ def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Js
     from bodh.model.save import save_model
 
     few = data.train[np.linspace(0, len(data.train) - 1, num=min(64, len(data.train))).astype(int)]
-    has_classes = "head" in network
+    speaks = "head" in network and cast("Any", network["head"]).spec.name == "language"
+    has_classes = "head" in network and data.modality.name != "pairs" and not speaks
+    writes = "head" in network and data.modality.name == "pairs"
     origin = {"name": data.source.name, "fingerprint": data.store.fingerprint, "records": len(data.train)}
     save_model(
         run / "model",
         network=network,
         modality=data.modality,
-        task=data.task if has_classes else None,
+        task="sequence" if writes else "tokens" if speaks else data.task if has_classes else None,
         class_names=data.store.class_names if has_classes else (),
         records=data.modality.standardise(data.store.rows(few)),
         provenance={"data": origin, **provenance},

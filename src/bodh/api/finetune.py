@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bodh.contracts import reads_tokens
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -134,12 +135,15 @@ def finetune(
     positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]))
     if _semi.wants_unlabelled(objective, frozen=frozen):
         ready, positions = _semi.with_unlabelled(ready, positions, validate, cast("DataConfig", first["data"]))
-    length = {} if frozen else _settings.default_length(len(positions), smallest=1, given=settings, device=where.type)
-    sections = _training.resolve_job(settings, objective, source.modality, length)
+    length = {} if frozen else _settings.default_length(
+        len(positions), smallest=1, given=settings, device=where.type, tokens=reads_tokens(network)
+    )  # fmt: skip
+    rate = {} if frozen else _settings.default_rate(network, objective, trained=begin is not None, given=settings)
+    sections = _training.resolve_job(settings, objective, source.modality, length | rate)
     job = _training.Job(
         verb="finetune",
         objective=objective,
-        reasons=tuple(f"{key} {value:g}: suits {len(positions):,} labelled records" for key, value in length.items()),
+        reasons=tuple(_settings.reasons(length, rate, f"{len(positions):,} labelled records")),
         sections=sections,
         data=ready,
         positions=positions,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _catalog
-from bodh.contracts import Json
+from bodh.contracts import Json, reads_tokens
 from bodh.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def pretrain(
         torchrun --nproc-per-node 2 -m bodh pretrain photos/
     """
     from bodh.api import _objective, _published, _run, _settings, _training
+    from bodh.api._windows import windows_of
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.model.loaded import load_model
@@ -100,14 +101,18 @@ def pretrain(
         teacher, ready = _objective.published_teacher(taught, ready, settings, given["seed"])
     if ask is not None:
         begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
-    length = _settings.default_length(
-        len(positions), smallest=module.NEEDS.smallest_batch, given=settings, device=where.type
-    )
-    reasons = [f"{key} {value:g}: suits {len(positions):,} records" for key, value in length.items()]
     network = begin.network["backbone"] if begin else _settings.fresh(
         choice.backbone, ready.modality, own, given["seed"], getattr(module, "BACKBONE", None)
     )  # fmt: skip
     _objective.check(choice.objective, module.NEEDS, network, cast("Any", ready.modality).prepared_shape)
+    windows = windows_of(module.NEEDS, ready, positions)
+    rows = len(positions) if windows is None else len(windows.train)
+    length = _settings.default_length(
+        rows, smallest=module.NEEDS.smallest_batch, given=settings, device=where.type,
+        tokens=reads_tokens(network),
+    )  # fmt: skip
+    rate = _settings.default_rate(network, choice.objective, trained=begin is not None, given=settings)
+    reasons = _settings.reasons(length, rate, f"{rows:,} {'records' if windows is None else 'rows'}")
     vary = None
     if begin is None and teacher is None and given["backbone"] == "auto":
         vary = _settings.smaller_views(ready.modality, backbone=choice.backbone, device=where.type)
@@ -119,7 +124,7 @@ def pretrain(
         verb="pretrain",
         objective=choice.objective,
         reasons=(*choice.reasons, *reasons),
-        sections=_training.resolve_job(settings, choice.objective, source.modality, length),
+        sections=_training.resolve_job(settings, choice.objective, source.modality, length | rate),
         data=ready,
         positions=positions,
         network=network,
@@ -130,6 +135,8 @@ def pretrain(
         notes=notes,
         vary=vary,
         teacher=None if teacher is None else teacher.backbone,
+        windows=windows,
+        prepare=_objective.go_on(begin),
     )
     return load(_training.execute(job))
 

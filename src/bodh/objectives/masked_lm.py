@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, TextBackbone, Tokens, View, ViewSpec
 from bodh.errors import ConfigError
-from bodh.heads.language import LanguageHead, documents_of, perplexity, reader
+from bodh.heads.language import EPS, LanguageHead, documents_of, reader
 from bodh.heads.language import build as language
 
 FAMILY = "mask"
@@ -78,19 +78,15 @@ class MaskedLM(nn.Module):
         head: see `heads.language`; it is tied here.
         config: how tokens are hidden.
         tokens: of the tokenizer, with a mask token.
-        bytes_per_token: on average; 0: not known.
     """
 
-    def __init__(
-        self, backbone: TextBackbone, head: LanguageHead, config: Config, *, tokens: Tokens, bytes_per_token: float
-    ) -> None:
+    def __init__(self, backbone: TextBackbone, head: LanguageHead, config: Config, *, tokens: Tokens) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.head.tie(backbone.embedding)
         self.config = config
         self.tokens = tokens
-        self.bytes_per_token = bytes_per_token
 
     def views(self) -> ViewSpec:
         """Return one view, the ids as they are; hiding is this objective's own."""
@@ -102,7 +98,7 @@ class MaskedLM(nn.Module):
         seen, where = hide(ids, self.tokens, self.config, seed=batch.seed)
         tokens = cast("Tensor", self.backbone.features(seen, documents_of(ids, self.tokens.end)).tokens)
         loss = self.head.loss(tokens[where], ids[where])
-        return StepOutput(loss, perplexity(loss, self.bytes_per_token))
+        return StepOutput(loss, {"perplexity": loss.detach().exp()})
 
     def forward(self, batch: Batch, progress: Progress) -> StepOutput:
         """Call `step`."""
@@ -134,8 +130,8 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> MaskedLM:
             "the objective 'masked_lm' hides tokens behind a mask token, and this tokenizer has none; take one that "
             "has (modality.tokenizer=bpe), or type --objective causal_lm"
         )
-    head = language(dim=read.dim, vocabulary=read.vocabulary, transform=True)
-    return MaskedLM(read, head, config, tokens=tokens, bytes_per_token=facts.bytes_per_token)
+    head = language(dim=read.dim, vocabulary=read.vocabulary, transform=True, eps=getattr(read, "eps", EPS))
+    return MaskedLM(read, head, config, tokens=tokens)
 
 
 def hide(ids: Tensor, tokens: Tokens, config: Config, *, seed: int) -> Hidden:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, TextBackbone, View, ViewSpec
 from bodh.errors import ConfigError
-from bodh.heads.language import LanguageHead, perplexity, reader
+from bodh.heads.language import LanguageHead, reader
 from bodh.heads.language import build as language
 from bodh.layers.attention import Attention
 
@@ -107,18 +107,14 @@ class TSDAE(nn.Module):
         decoder: see `Decoder`.
         delete: share of tokens that are deleted.
         padding: the id that fills rows up.
-        bytes_per_token: on average; 0: not known.
     """
 
-    def __init__(
-        self, backbone: TextBackbone, decoder: Decoder, *, delete: float, padding: int, bytes_per_token: float
-    ) -> None:
+    def __init__(self, backbone: TextBackbone, decoder: Decoder, *, delete: float, padding: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.decoder = decoder
         self.delete = delete
         self.padding = padding
-        self.bytes_per_token = bytes_per_token
 
     def views(self) -> ViewSpec:
         """Return what is left of a sentence, and the sentence."""
@@ -132,7 +128,7 @@ class TSDAE(nn.Module):
         wanted = whole[:, 1:]
         counts = wanted != self.padding
         loss = self.decoder.head.loss(tokens[counts], wanted[counts])
-        return StepOutput(loss, perplexity(loss, self.bytes_per_token))
+        return StepOutput(loss, {"perplexity": loss.detach().exp()})
 
     def forward(self, batch: Batch, progress: Progress) -> StepOutput:
         """Call `step`."""
@@ -166,5 +162,5 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> TSDAE:
         )
     decoder = Decoder(read.embedding, length=facts.shape[0], depth=config.depth, heads=config.heads)
     return TSDAE(
-        read, decoder, delete=config.delete, padding=read.padding, bytes_per_token=facts.bytes_per_token
+        read, decoder, delete=config.delete, padding=read.padding
     )  # fmt: skip

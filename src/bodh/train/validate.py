@@ -5,6 +5,7 @@ Every process measures all records; the first one's figures decide.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -56,6 +57,8 @@ class Validation:
                 output = objective.step(Batch(views, place, targets_of(self._store, index, self._device), 0), progress)
                 for name, value in {"loss": output.loss, **output.figures}.items():
                     total[name] = total.get(name, 0.0) + float(value) * len(index) / len(self._positions)
+        if "perplexity" in total:
+            total["perplexity"] = math.exp(total["loss"])  # not the mean of the batches' own
         return total
 
 
