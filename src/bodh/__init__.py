@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bodh.api.pretrain import pretrain as pretrain
     from bodh.api.search import search as search
     from bodh.api.serve import serve as serve
+    from bodh.api.translate import translate as translate
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _VERBS = {
     "embed": "embed",
     "search": "search",
     "predict": "predict",
+    "translate": "translate",
     "export": "export",
     "serve": "serve",
     "data": "data",

@@ -27,6 +27,7 @@ FROZEN = {
     "embed": "MODEL DATA KEY=VALUE --out --device --split",
     "search": "MODEL DATA QUERY KEY=VALUE --top --device",
     "predict": "MODEL INPUTS --out --device --shots --method --explain",
+    "translate": "MODEL TEXTS --beams --length --out --device",
     "export": "MODEL KEY=VALUE --format --out --capability --data --overwrite",
     "serve": "MODEL --host --port --data",
     "data": "DATA KEY=VALUE --check --forget",

@@ -133,6 +133,7 @@ def is_text(modality: Modality, given: str) -> bool:
 
 
 def _reads_texts(modality: Modality) -> bool:
+    """Return whether what a model of `modality` reads is a text; of pairs that is the source."""
     return hasattr(modality, "encode")
 
 
@@ -157,7 +158,7 @@ def _path_readers(modality: Modality, text: str) -> Iterator[Reader]:
         return
     from bodh.records.open import open_source
 
-    source = open_source(text, modality=modality.name)
+    source = open_source(text, modality="text" if _reads_texts(modality) else modality.name)
     for index, name in enumerate(source.ids):
         yield name, lambda index=index: source.read(index)  # type: ignore[misc]
 

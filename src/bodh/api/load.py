@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bodh.api.export import Exported
     from bodh.api.predict import Predictions
     from bodh.api.search import Neighbours
+    from bodh.api.translate import Translations
     from bodh.evaluation.verdict import Verdict
     from bodh.model.loaded import LoadedModel
 
@@ -120,6 +121,12 @@ class Model:
         from bodh.api._explain import explain
 
         return explain(self, image, class_name, device=device)
+
+    def translate(self, texts: Any, *, device: str = "auto", **options: Any) -> Translations:
+        """Return what the model writes for `texts`, one or several; see `bodh.translate`."""
+        from bodh.api.translate import translate
+
+        return translate(self, texts, device=device, **options)
 
     def search(self, data: Any, query: Any, *, top: int = 10, device: str = "auto", **settings: Any) -> Neighbours:
         """Return the records of `data` nearest to `query`; see `bodh.search`."""

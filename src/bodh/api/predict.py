@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,7 +13,7 @@ from pydantic import Field
 from bodh.config.base import Config
 from bodh.config.resolve import resolve
 from bodh.contracts import Json
-from bodh.errors import ConfigError, DataError, ModelError, OutputError
+from bodh.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from bodh.api._explain import Drawer
@@ -119,6 +117,7 @@ def predict(
         bodh predict runs/photos-finetune cat.jpg --explain maps/
     """
     from bodh.api._explain import Drawer
+    from bodh.api._lines import insist_on_some, refuse_existing, write_lines
     from bodh.api._shots import learn
     from bodh.api.load import load
 
@@ -132,13 +131,15 @@ def predict(
         raise ConfigError(
             "explain: a map shows what decided among a model's own classes; leave out --shots or --explain"
         )
+    if shots is None and "translate" in handle.manifest.capabilities:
+        raise ModelError(f"this model writes texts, it tells no classes; type: bodh translate {handle.folder} TEXT")
     if shots is None and "predict" not in handle.manifest.capabilities:
         raise ModelError(
             f"this model has no classes yet: {handle.folder} was trained without labels; "
             f"type: bodh finetune LABELLED --from {handle.folder}, or give examples: --shots FOLDER"
         )
     if out is not None:
-        _refuse_existing(Path(out))
+        refuse_existing(Path(out))
     learned = None if shots is None else learn(handle, shots, method=method, device=device)
     drawer = None if explain is None else Drawer(Path(explain))
     records = _records(handle, inputs, device, learned, drawer, views)
@@ -146,9 +147,10 @@ def predict(
     if out is None:
         given = list(records)
         broken = sum("error" in record for record in given)
-        _insist_on_some(given[0] if given else None, len(given), broken)
+        insist_on_some(given[0] if given else None, len(given), broken, verb="predict")
         return Predictions(given, len(given), broken, shots=facts)
-    return replace(_written(Path(out), records), shots=facts)
+    count, broken = write_lines(Path(out), records, verb="predict")
+    return Predictions([], count, broken, Path(out), shots=facts)
 
 
 def _records(
@@ -196,39 +198,3 @@ def told(probabilities: np.ndarray, names: Sequence[str], task: str | None) -> J
         return {"classes": chosen, "probabilities": top}
     best = names[order[0]]
     return {"class": best, "probability": top[best], "probabilities": top}
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists():
-        raise OutputError(f"{str(out)!r} exists already; choose another name or remove it first")
-
-
-def _written(out: Path, records: Iterator[Json]) -> Predictions:
-    """Write `records` line by line; the file gets its name when it is complete."""
-    from bodh.model.folder import cannot_write
-
-    partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
-    count = broken = 0
-    first: Json | None = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("x", encoding="utf-8") as file:
-            for record in records:
-                first = first or record
-                count += 1
-                broken += "error" in record
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        _insist_on_some(first, count, broken)
-        partial.replace(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return Predictions([], count, broken, out)
-
-
-def _insist_on_some(first: Json | None, count: int, broken: int) -> None:
-    if first is None:
-        raise DataError("there is nothing to predict: the input holds no records")
-    if broken == count:
-        raise DataError(f"{first['id']}: {first['error']}" + (f" (and {count - 1} more)" if count > 1 else ""))

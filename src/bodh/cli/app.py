@@ -20,7 +20,7 @@ from bodh.cli._command import Call, Command, add
 from bodh.errors import BodhError, UserError, suggestion
 
 VERBS = (
-    "pretrain", "finetune", "evaluate", "compare", "embed", "search", "predict", "export", "serve",
+    "pretrain", "finetune", "evaluate", "compare", "embed", "search", "predict", "translate", "export", "serve",
     "data", "list", "doctor", "demo",
 )  # fmt: skip
 """In the order of `bodh --help`; each is a file of this room with a `COMMAND`."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bodh.model.loaded import LoadedModel
+    from bodh.model.manifest import Manifest
 
 BATCH = 64
 """Texts at a time, of similar length."""
@@ -30,18 +31,16 @@ class Written:
         text: the likeliest.
         score: its log-probability a token.
         ended: whether it came to its end; else it was as long as it may be.
-        others: less likely ones, the better first; at most one fewer than beams.
     """
 
     text: str
     score: float
     ended: bool
-    others: tuple[str, ...] = ()
 
 
-def insist_on_writer(model: LoadedModel) -> None:
-    """Raise ModelError unless `model` writes texts."""
-    if model.manifest.task != "sequence":
+def insist_on_writer(manifest: Manifest) -> None:
+    """Raise ModelError unless the model writes texts."""
+    if manifest.task != "sequence":
         raise ModelError(
             "this model does not translate: it has no decoder; train one on pairs of texts: "
             "bodh pretrain DATA --objective seq2seq data.input=NAME data.target=NAME"
@@ -73,7 +72,7 @@ def translate_rows(
     """
     import torch
 
-    insist_on_writer(model)
+    insist_on_writer(model.manifest)
     context = cast("Any", model.network["head"]).context
     if length is not None and not 1 <= length < context:
         raise ConfigError(f"length={length}: this model writes texts of 1 to {context - 1} tokens; choose one of these")
@@ -87,9 +86,7 @@ def translate_rows(
             ids = torch.from_numpy(modality.standardise([sources[place] for place in chosen])).to(model.device)
             most = min(context - 1, LONGER * ids.shape[1] + MORE) if length is None else length
             for place, texts in zip(chosen, written(model, ids, beams, most, penalty), strict=True):
-                best, *others = texts
-                said = tuple(modality.text(other.ids) for other in others)
-                found[place] = Written(modality.text(best.ids), best.score, best.ended, said)
+                found[place] = Written(modality.text(texts[0].ids), texts[0].score, texts[0].ended)
     return cast("list[Written]", found)
 
 
