@@ -22,6 +22,13 @@ TOKENS = {
         {"causal": True, "pool": "last", "positions": "rotary", "norm": "post"},
         {"causal": True, "positions": "sinusoidal", "activation": "relu"},
     ),
+    "recurrent": (
+        {},
+        {"kind": "lstm", "width": 32, "layers": 2, "bidirectional": True, "pool": "attention"},
+        {"kind": "rnn", "width": 32, "pool": "last", "orthogonal": False, "dropout": 0.0},
+        {"kind": "lstm", "width": 32, "layers": 2, "residual": True, "pool": "attention"},
+        {"kind": "gru", "width": 32, "layers": 3, "bidirectional": True, "pool": "last", "residual": True},
+    ),
     "huggingface": (
         {"model": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64},
         {"model": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "pool": "last"},
