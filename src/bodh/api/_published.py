@@ -201,6 +201,9 @@ def starting_model(ask: Asked, data: Data, own: Json, settings: Json, seed: int)
         said.append(f"head of the weights: its {found.classes} classes are {_some(data.store.class_names)}, in order")
     elif found.classes:
         said[0] += f"; its classifier of {found.classes} classes was left out"
+    elif found.speaks is not None:
+        networks["head"] = _language_head(found, networks["backbone"])
+        said[0] += "; its language-model head goes along"
     said += _told_of_inputs(inputs, data, settings)
     tell(tuple(said))
     record = found.record | {"tag": ask.tag, "inputs": None if inputs is None else vars(inputs)}
@@ -278,6 +281,20 @@ def _head(found: Published, data: Data, ask: Asked) -> nn.Module:
     return head
 
 
+def _language_head(found: Published, backbone: nn.Module) -> nn.Module:
+    """Return the head of a published language model; its weight is a copy of the embedding, as in a saved model."""
+    import torch
+
+    from bodh.heads.language import build as language
+
+    read = cast("Any", backbone)
+    head = language(dim=read.dim, vocabulary=read.vocabulary, transform=bool(found.speaks), eps=read.eps)
+    head.load_state_dict(cast("Any", found.speaks), strict=False)
+    with torch.no_grad():
+        head.weight.copy_(read.embedding.weight)
+    return head
+
+
 def _normalised(modality: Any, inputs: Inputs | None, settings: Json) -> Any:
     """Return `modality` with mean and deviation of the weights' inputs, unless the user chose them."""
     if inputs is None:
@@ -317,7 +334,8 @@ def _manifest(networks: nn.ModuleDict, data: Data, record: Json) -> Manifest:
 
     entries = entries_of(specs_of(networks))
     spec = json.dumps([record["sha256"], plain(entries["backbone"].arguments)], sort_keys=True)
-    has_head = "head" in networks
+    speaks = "head" in networks and entries["head"].name == "language"
+    has_head = "head" in networks and not speaks
     names = data.store.class_names if has_head else ()
     given = (TensorSpec.model_validate(data.modality.input_spec()),)
     dim = int(cast("Any", networks["backbone"]).dim)
@@ -338,7 +356,7 @@ def _manifest(networks: nn.ModuleDict, data: Data, record: Json) -> Manifest:
         modality=ModalityEntry(name=data.modality.name, config=data.modality.config.model_dump(mode="json")),
         networks=entries,
         capabilities=capabilities,
-        task=cast("Task", data.task) if has_head else None,
+        task="tokens" if speaks else cast("Task", data.task) if has_head else None,
         class_names=tuple(names),
         best_block=None,
         metrics={},

@@ -40,6 +40,8 @@ class Published:
         origin: (family, member) whose names the file uses: their inputs are normalised as that library does it.
         said: one line in words.
         record: the same as plain values, for provenance.
+        speaks: the head of a language model under the names of `heads.language`, all but its weight, which is the
+            embedding; None where there is none.
     """
 
     spec: NetworkSpec
@@ -48,6 +50,7 @@ class Published:
     origin: tuple[str, str]
     said: str
     record: Json
+    speaks: Mapping[str, Tensor] | None = None
 
     @property
     def classes(self) -> int | None:

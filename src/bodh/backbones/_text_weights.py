@@ -180,6 +180,9 @@ def fit(name: str, folder: Folder, *, shape: Sequence[int], arguments: Mapping[s
         )
     found["embedding.weight"] = rows_for(found["embedding.weight"], records["vocabulary"], folder)
     _check_shapes(spec, found, folder)
+    speaks = _layouts.take_head(folder.file.weights, folder.config)
+    if speaks and "bias" in speaks:
+        speaks["bias"] = speaks["bias"][: records["vocabulary"]]
     rest = [key for key in folder.file.weights if key not in used and not key.endswith(("position_ids", "attn.bias"))]
     said = f"weights {folder.file.name}: all {len(found)} weights of {name}, in the layout of {folder.kind}"
     said += f"; pooled as its sentences are: {folder.pool}" if pool and "pool" not in arguments else ""
@@ -189,7 +192,7 @@ def fit(name: str, folder: Folder, *, shape: Sequence[int], arguments: Mapping[s
         "network": name, "file": folder.file.name, "sha256": folder.file.sha256, "found": len(found),
         "needed": len(found), "fresh": [], "left_out": {"elsewhere": len(rest)} if rest else {},
     }  # fmt: skip
-    return Published(spec, found, None, (name, folder.kind), said, record)
+    return Published(spec, found, None, (name, folder.kind), said, record, speaks)
 
 
 def rows_for(embedding: Tensor, vocabulary: int, folder: Folder) -> Tensor:

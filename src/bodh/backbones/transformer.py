@@ -104,6 +104,7 @@ class Transformer(nn.Module):
         self.causal = config.causal
         self.context = config.context if config.positions == "learned" else None
         self.pool = config.pool
+        self.eps = config.eps
         self.positions = config.positions
         self.block_names = ("embed", *(f"block{number}" for number in range(1, config.depth + 1)))
         self.embedding = nn.Embedding(self.vocabulary, config.width)

@@ -18,6 +18,9 @@ from bodh.errors import ConfigError
 from bodh.losses.gather import average
 from bodh.losses.vocabulary import vocabulary_loss
 
+EPS = 1e-12
+"""What BERT adds to the variance in normalisations."""
+
 
 class LanguageHead(nn.Module):
     """Logits of the vocabulary, `[… d]` to `[… v]`.
@@ -26,9 +29,9 @@ class LanguageHead(nn.Module):
     (Devlin et al. 2018, run_pretraining.py); without, GPT-2's: the output alone.
     """
 
-    def __init__(self, dim: int, vocabulary: int, *, transform: bool) -> None:
+    def __init__(self, dim: int, vocabulary: int, *, transform: bool, eps: float = EPS) -> None:
         super().__init__()
-        layers = (nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim, eps=1e-12)) if transform else ()
+        layers = (nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim, eps=eps)) if transform else ()
         self.transform = nn.Sequential(*layers)
         self.weight = nn.Parameter(nn.init.normal_(torch.empty(vocabulary, dim), std=0.02))
         self.bias = nn.Parameter(torch.zeros(vocabulary)) if transform else None
@@ -36,7 +39,8 @@ class LanguageHead(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
-        self.spec = NetworkSpec("heads", "language", {"dim": dim, "vocabulary": vocabulary, "transform": transform})
+        arguments = {"dim": dim, "vocabulary": vocabulary, "transform": transform, "eps": eps}
+        self.spec = NetworkSpec("heads", "language", arguments)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits `[… v]` of tokens `[… d]`."""
@@ -44,7 +48,7 @@ class LanguageHead(nn.Module):
 
     def tie(self, embedding: nn.Embedding) -> None:
         """Let the output weight be the weight of `embedding`, from now on and in training; a saved copy is apart."""
-        self.weight = embedding.weight
+        self.weight = cast("nn.Parameter", embedding.weight)
 
     def take_over(self, other: LanguageHead) -> None:
         """Go on from a trained head: all of it but the output weight, which comes with the embedding.
@@ -52,11 +56,16 @@ class LanguageHead(nn.Module):
         Raises:
             ConfigError: the other one is of another kind.
         """
-        if other.spec != self.spec:
+        own, given = ({**head.spec.arguments, "eps": 0} for head in (self, other))
+        if own != given:
             raise ConfigError(
                 f"the head of the model to start from is {dict(other.spec.arguments)}, this objective's is "
                 f"{dict(self.spec.arguments)}; go on with the objective that the model was trained with"
             )
+        self.spec = other.spec
+        for layer, trained in zip(self.transform, other.transform, strict=True):
+            if isinstance(layer, nn.LayerNorm):
+                layer.eps = cast("nn.LayerNorm", trained).eps
         state = {name: value for name, value in other.state_dict().items() if name != "weight"}
         self.load_state_dict(state, strict=False)
 
@@ -75,20 +84,21 @@ class LanguageHead(nn.Module):
         return total / count.clamp(min=1)
 
 
-def build(*, dim: int, vocabulary: int, transform: bool) -> LanguageHead:
+def build(*, dim: int, vocabulary: int, transform: bool, eps: float = EPS) -> LanguageHead:
     """Build the head: `[n t dim]` to `[n t vocabulary]`.
 
     Args:
         dim: d.
         vocabulary: v.
         transform: as BERT has it; else as GPT-2.
+        eps: added to the variance in its normalisation; that of the network before it, as published layouts have one.
 
     Raises:
         ConfigError: a size is below 1.
     """
     if min(dim, vocabulary) < 1:
         raise ConfigError(f"a language head needs sizes from 1, given dim={dim} and vocabulary={vocabulary}")
-    return LanguageHead(dim, vocabulary, transform=transform)
+    return LanguageHead(dim, vocabulary, transform=transform, eps=eps)
 
 
 def reader(backbone: Backbone, tokens: Tokens | None, *, objective: str, causal: bool | None) -> TextBackbone:
