@@ -136,6 +136,7 @@ def pretrain(
         vary=vary,
         teacher=None if teacher is None else teacher.backbone,
         windows=windows,
+        validate=ready.val if source.modality == "pairs" else None,
         prepare=_objective.go_on(begin),
     )
     return load(_training.execute(job))
