@@ -274,19 +274,19 @@ def take_head(weights: Mapping[str, Tensor], config: Json) -> dict[str, Tensor] 
     kind = str(config["model_type"])
     if config.get("tie_word_embeddings", True) is not True or config.get("hidden_act", "gelu") != "gelu":
         return None
-    found = {ours: weights[theirs] for ours, theirs in _head_names(kind).items() if theirs in weights}
+    found = {ours: weights[theirs] for ours, theirs in head_names(kind).items() if theirs in weights}
     found.pop("weight", None)  # the embedding's
-    return found if len(found) == len(_head_names(kind)) - 1 else None
+    return found if len(found) == len(head_names(kind)) - 1 else None
 
 
 def give_head(weights: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
     """Return a language-model head of ours, all but its tied weight, under the names of the layout."""
-    return {theirs: weights[ours] for ours, theirs in _head_names(kind).items() if ours != "weight"}
+    return {theirs: weights[ours] for ours, theirs in head_names(kind).items() if ours != "weight"}
 
 
-def _head_names(kind: str) -> dict[str, str]:
+def head_names(kind: str) -> dict[str, str]:
     """Return our names of the head's weights → those of the layout."""
-    found = {}
+    found: dict[str, str] = {}
     for ours, theirs in _HEADS[kind].items():
         leaves = ("weight", "bias") if ours.startswith("transform") else ("",)
         found |= {f"{ours}.{leaf}".rstrip("."): f"{theirs}.{leaf}".rstrip(".") for leaf in leaves}

@@ -183,7 +183,10 @@ def fit(name: str, folder: Folder, *, shape: Sequence[int], arguments: Mapping[s
     speaks = _layouts.take_head(folder.file.weights, folder.config)
     if speaks and "bias" in speaks:
         speaks["bias"] = speaks["bias"][: records["vocabulary"]]
-    rest = [key for key in folder.file.weights if key not in used and not key.endswith(("position_ids", "attn.bias"))]
+    known = ["position_ids", "attn.bias"]  # which every network makes itself
+    if speaks is not None:
+        known += ["decoder.bias", *_layouts.head_names(folder.kind).values()]
+    rest = [key for key in folder.file.weights if key not in used and not key.endswith(tuple(known))]
     said = f"weights {folder.file.name}: all {len(found)} weights of {name}, in the layout of {folder.kind}"
     said += f"; pooled as its sentences are: {folder.pool}" if pool and "pool" not in arguments else ""
     parts = sorted({key.split(".")[0] for key in rest})

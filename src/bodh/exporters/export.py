@@ -105,8 +105,8 @@ def compare(capability: Capability, replay: Replay, rows: np.ndarray, *, toleran
         _parity(
             capability,
             name,
-            np.concatenate([part[name] for part in wanted]),
-            _joined([part.get(name) for part in given]),
+            np.concatenate([_flat(part[name]) for part in wanted]),
+            _joined([None if part.get(name) is None else _flat(part[name]) for part in given]),
             sizes,
             tolerance,
         )
@@ -167,6 +167,11 @@ def _other_sides(rows: np.ndarray, capability: Capability) -> list[np.ndarray]:
     if not capability.any_sides:
         return []
     return [np.ascontiguousarray(np.repeat(rows[:2], 2, axis=axis)) for axis in (1, 2)]
+
+
+def _flat(output: np.ndarray) -> np.ndarray:
+    """Return an output as rows: what is told of every token, `[n t k]`, as `[n·t k]`, for rows differ in length."""
+    return output.reshape(-1, output.shape[-1]) if output.ndim == 3 else output
 
 
 def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:

@@ -59,7 +59,7 @@ def write(capability: Capability, example: np.ndarray, path: Path, *, manifest: 
             f"format transformers: it is for models of texts, this one reads {manifest['modality']['name']} records; "
             "type --format onnx"
         )
-    if capability.head is not None and capability.task != "tokens":
+    if capability.head is not None and (capability.task != "tokens" or _foreign(backbone)):
         raise ConfigError(
             "format transformers: its models have no place for this model's head; type --capability embed for the "
             "network without it, or --format onnx for both"
@@ -93,6 +93,8 @@ def load(path: Path, *, capability: Capability) -> Callable[[np.ndarray], dict[s
     kind = getattr(library, config["architectures"][0])
     with quiet():
         network = kind.from_pretrained(path, local_files_only=True, use_safetensors=True, dtype=torch.float32).eval()
+    if backbone.causal:
+        network.config.pad_token_id = None  # padding lies at the end, where nothing sees it: no warning that it is seen
     place = -1 if capability.block is None else backbone.block_names.index(capability.block)
 
     def compute(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -144,8 +146,34 @@ def _ours(capability: Capability, special: Mapping[str, int | None]) -> tuple[Js
     prefix = {"gpt2": "transformer."}.get(kind, "bert.") if headed else ""
     weights = _layouts.give(backbone.state_dict(), kind, int(arguments["depth"]), prefix=prefix)
     if capability.head is not None:
-        raise ModelError("format transformers: language-model heads are not written yet")
+        weights |= _layouts.give_head(_fitting(capability.head, backbone, kind), kind)
     return {"architectures": [_CLASSES[kind][headed]], "dtype": "float32", **told}, weights
+
+
+def _fitting(head: nn.Module, backbone: Any, kind: str) -> dict[str, Tensor]:
+    """Return the weights of a language-model head that the layout `kind` can hold.
+
+    Raises:
+        ModelError: it has the embedding as its weight no more, or is of the other sort.
+    """
+    import torch
+
+    weights = head.state_dict()
+    told = cast("Any", head).spec.arguments
+    wrong = None
+    if not torch.equal(weights["weight"], backbone.embedding.weight):
+        wrong = "its output weight is not the embedding"
+    elif told["transform"] is not (kind != "gpt2"):
+        wrong = f"it is made for {'an encoder' if told['transform'] else 'a decoder'}"
+    elif told["transform"] and (told["eps"], "gelu") != (backbone.eps, backbone.spec.arguments["activation"]):
+        inner = backbone.spec.arguments["activation"]
+        wrong = f"it has gelu and eps={told['eps']}, the network {inner} and {backbone.eps}"
+    if wrong is not None:
+        raise ModelError(
+            f"format transformers: a {kind} model cannot hold this head: {wrong}; type --capability embed for the "
+            "network without it"
+        )
+    return weights
 
 
 def _read_back(path: Path, capability: Capability) -> dict[str, Tensor]:
@@ -159,7 +187,12 @@ def _read_back(path: Path, capability: Capability) -> dict[str, Tensor]:
     if missing:
         raise ModelError(f"format transformers: {missing[0]} is missing in the folder that was written")
     names = set(cast("nn.Module", backbone).state_dict())
-    return {f"backbone.{name}": tensor for name, tensor in found.items() if name in names}
+    weights = {f"backbone.{name}": tensor for name, tensor in found.items() if name in names}
+    if capability.head is not None:
+        head = _layouts.take_head(folder.file.weights, folder.config) or {}
+        weights |= {f"head.{name}": tensor for name, tensor in head.items()}
+        weights["head.weight"] = found["embedding.weight"]
+    return weights
 
 
 def _tokenizer(path: Path, definition: bytes, special: Mapping[str, int | None], length: int) -> None:
