@@ -77,6 +77,9 @@ def headline(proof: Proof) -> Headline:
     if proof.context.saw_labels and "regress" in proof.results:
         figures = proof.results["regress"].figures["pretrained"]
         return _measured_report.headline(figures, proof.context.class_names, verdict.sentence)
+    if "translate" in proof.results:
+        found = proof.results["translate"].figures["pretrained"]
+        return Headline(f"BLEU {found['bleu']:.1f}, chrF {found['chrf']:.1f}", "neutral", verdict.sentence, [])
     judged = proof.results["task"].judged if "task" in proof.results else None
     if judged is not None and (proof.context.saw_labels or not verdict.evidence):
         name = "f1_micro" if judged.several else "accuracy"
