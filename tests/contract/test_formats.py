@@ -37,7 +37,7 @@ def test_format(name: str, check, models, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"causal": True, "pool": "last", "positions": "rotary"}], ids=["encoder", "decoder"]
+    "arguments", [{"speaks": True}, {"causal": True, "pool": "last", "positions": "rotary"}], ids=["encoder", "decoder"]
 )
 @pytest.mark.parametrize("name", _catalog.names("exporters/formats"))
 def test_texts(name: str, arguments, models, tmp_path: Path):

@@ -72,12 +72,14 @@ TEXTS = (
 )  # fmt: skip
 
 
-def small_text_model(folder: Path, **arguments: Any) -> Path:
-    """Save a tiny untrained Transformer for texts, read by their characters, at `folder` and return it.
+def small_text_model(folder: Path, *, backbone: str = "transformer", speaks: bool = False, **arguments: Any) -> Path:
+    """Save a tiny untrained network for texts, read by their characters, at `folder` and return it.
 
     Args:
         folder: the model folder to be.
-        arguments: of the backbone.
+        backbone: its name.
+        speaks: it is a language model, with a head whose output weight is the embedding.
+        arguments: of the backbone; those of a small transformer where there are none.
     """
     from bodh.model.networks import build
     from bodh.model.save import save_model
@@ -85,16 +87,22 @@ def small_text_model(folder: Path, **arguments: Any) -> Path:
     module = _catalog.get("modalities", "text")
     config = module.TextConfig(tokenizer="characters", vocabulary=64, length=24)
     modality = cast("Any", module.Modality.fit(_Texts(), config))
-    given = {"width": 16, "depth": 2, "heads": 2, **arguments}
-    spec = NetworkSpec(
-        "backbones", "transformer", {"shape": list(modality.prepared_shape), **modality.network_arguments, **given}
-    )
+    given = {"width": 16, "depth": 2, "heads": 2} if backbone == "transformer" else {}
+    told = {"shape": list(modality.prepared_shape), **modality.network_arguments}
+    networks = build({"backbone": NetworkSpec("backbones", backbone, {**told, **given, **arguments})}, seed=5)
+    if speaks:
+        read = cast("Any", networks["backbone"])
+        head = _catalog.get("heads", "language").build(
+            dim=read.dim, vocabulary=read.vocabulary, transform=not read.causal, eps=getattr(read, "eps", 1e-12)
+        )
+        head.tie(read.embedding)
+        networks["head"] = head
     rows = [modality.decode(text.encode()) for text in TEXTS]
     save_model(
         folder,
-        network=build({"backbone": spec}, seed=5),
+        network=networks,
         modality=modality,
-        task=None,
+        task="tokens" if speaks else None,
         class_names=(),
         records=modality.standardise(rows),
         provenance={"data": {"name": "texts", "fingerprint": "0", "records": len(TEXTS)}},
@@ -154,6 +162,8 @@ def check_parity(name: str, model: LoadedModel, folder: Path) -> None:
     from bodh.exporters.export import BATCHES, export_model, files_in, parity_path
 
     expected: dict[str | None, set[str]] = {None: {"embedding"}, "embed": {"embedding"}}
+    if model.manifest.task == "tokens":
+        expected[None] = {"embedding", "logits"}
     if model.manifest.class_names:
         expected |= {None: {"embedding", "logits", "probabilities"}, "predict": {"logits", "probabilities"}}
     for capability, outputs in expected.items():
