@@ -98,7 +98,7 @@ class Attention(nn.Module):
             query, key = rotation(query), rotation(key)
         dropped = self.dropout if self.training else 0.0
         causal = self.causal and mask is None
-        return self._join(F.scaled_dot_product_attention(query, key, value, mask, dropped, is_causal=causal))
+        return self._join(attend(query, key, value, mask, dropped, causal=causal))
 
     def advance(self, x: Tensor, cache: Cache, layer: int, mask: Tensor | None, rotation: Rotation | None) -> Tensor:
         """Return tokens `[n t d]` of the newest ones `x`, which see those in `cache` and, if causal, earlier new ones.
@@ -158,7 +158,7 @@ class CrossAttention(nn.Module):
         n, t, d = x.shape
         query = self.query(x).view(n, t, self.heads, d // self.heads).transpose(1, 2)  # [n h t e]
         dropped = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, *held, mask, dropped)
+        mixed = attend(query, *held, mask, dropped)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(n, t, d))
         return out
 
@@ -167,6 +167,30 @@ class CrossAttention(nn.Module):
         n, s, _ = memory.shape
         keys, values = self.kv(memory).view(n, s, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         return keys, values
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropped: float = 0.0, *, causal: bool = False
+) -> Tensor:
+    """Return attention `[n h t e]` by PyTorch's fused kernel; on a CPU in float32, whatever the network computes in.
+
+    Measured on a CPU with bfloat16 units (4 layers of width 128, 12 rows of 64 tokens): in bfloat16 the kernel's
+    gradient takes ten times as long as in float32, and the whole step 1.5 times.
+
+    Args:
+        query: `[n h t e]`.
+        key: `[n h s e]`.
+        value: `[n h s e]`.
+        mask: added to the scores, or none.
+        dropped: share of the attention weights that is dropped.
+        causal: a token sees itself and earlier ones only.
+    """
+    if query.device.type != "cpu" or query.dtype not in (torch.bfloat16, torch.float16):
+        return F.scaled_dot_product_attention(query, key, value, mask, dropped, is_causal=causal)
+    with torch.autocast("cpu", enabled=False):
+        full = (query.float(), key.float(), value.float())
+        mixed = F.scaled_dot_product_attention(*full, mask, dropped, is_causal=causal)
+    return mixed.to(query.dtype)
 
 
 def additive(seen: Tensor, like: Tensor) -> Tensor:
