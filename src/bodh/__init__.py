@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from bodh.api.embed import embed as embed
     from bodh.api.evaluate import evaluate as evaluate
     from bodh.api.export import export as export
+    from bodh.api.fill import fill as fill
     from bodh.api.finetune import finetune as finetune
+    from bodh.api.generate import generate as generate
     from bodh.api.list import list as list
     from bodh.api.load import Model as Model
     from bodh.api.load import load as load
@@ -36,6 +38,8 @@ _VERBS = {
     "embed": "embed",
     "search": "search",
     "predict": "predict",
+    "generate": "generate",
+    "fill": "fill",
     "translate": "translate",
     "export": "export",
     "serve": "serve",

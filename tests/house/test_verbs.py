@@ -27,6 +27,9 @@ FROZEN = {
     "embed": "MODEL DATA KEY=VALUE --out --device --split",
     "search": "MODEL DATA QUERY KEY=VALUE --top --device",
     "predict": "MODEL INPUTS --out --device --shots --method --explain",
+    "generate": "MODEL PROMPTS --length --temperature --top-k --top-p --beams --repetition-penalty --number --seed "
+    "--stream --device",
+    "fill": "MODEL TEXTS --top --device",
     "translate": "MODEL TEXTS --beams --length --out --device",
     "export": "MODEL KEY=VALUE --format --out --capability --data --overwrite",
     "serve": "MODEL --host --port --data",

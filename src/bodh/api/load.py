@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from bodh.api._explain import Explanation
     from bodh.api.export import Exported
+    from bodh.api.fill import Fillings
+    from bodh.api.generate import Generated, Streamed
     from bodh.api.predict import Predictions
     from bodh.api.search import Neighbours
     from bodh.api.translate import Translations
@@ -121,6 +123,18 @@ class Model:
         from bodh.api._explain import explain
 
         return explain(self, image, class_name, device=device)
+
+    def generate(self, prompts: Any = None, *, device: str = "auto", **options: Any) -> Generated | Streamed:
+        """Return how the model goes on with `prompts`, one or several; see `bodh.generate`."""
+        from bodh.api.generate import generate
+
+        return generate(self, prompts, device=device, **options)
+
+    def fill(self, texts: Any, *, top: int = 5, device: str = "auto") -> Fillings:
+        """Return which words belong into the gaps of `texts`, one or several; see `bodh.fill`."""
+        from bodh.api.fill import fill
+
+        return fill(self, texts, top=top, device=device)
 
     def translate(self, texts: Any, *, device: str = "auto", **options: Any) -> Translations:
         """Return what the model writes for `texts`, one or several; see `bodh.translate`."""

@@ -49,12 +49,15 @@ class Command:
         lines: what a program that reads the output wants instead of tables, one JSON object a line; or None.
         arrange: takes (values by parameter, words after them) and returns both, where words may stand for more than
             the parameter in whose place they are; or None.
+        live: takes the result itself, prints it while it comes and returns True, or returns False where it is there
+            all at once; or None.
     """
 
     verb: str
     show: Callable[[Json, Console], None]
     lines: Callable[[Json], list[Json]] | None = None
     arrange: Callable[[dict[str, Any], list[str]], tuple[dict[str, Any], list[str]]] | None = None
+    live: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

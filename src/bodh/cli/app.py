@@ -20,8 +20,8 @@ from bodh.cli._command import Call, Command, add
 from bodh.errors import BodhError, UserError, suggestion
 
 VERBS = (
-    "pretrain", "finetune", "evaluate", "compare", "embed", "search", "predict", "translate", "export", "serve",
-    "data", "list", "doctor", "demo",
+    "pretrain", "finetune", "evaluate", "compare", "embed", "search", "predict", "generate", "fill", "translate",
+    "export", "serve", "data", "list", "doctor", "demo",
 )  # fmt: skip
 """In the order of `bodh --help`; each is a file of this room with a `COMMAND`."""
 
@@ -101,6 +101,8 @@ def _call(call: Call) -> Any:
 
 
 def _show(call: Call, result: Any) -> None:
+    if call.command.live is not None and call.command.live(result):
+        return
     payload = _output.to_json(result)
     if call.command.lines is not None and not sys.stdout.isatty():
         for line in call.command.lines(payload):

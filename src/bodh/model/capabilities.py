@@ -1,8 +1,9 @@
 """What a model can do, as pure functions from named arrays to named tensors: prepare → backbone → head.
 
 `embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}, or {"value": [n k]}
-where labels are measured numbers; `all` gives both in one pass. They are what is exported, served and measured: one
-definition for all three.
+where labels are measured numbers. A language model's `generate` (a token sees earlier ones only) or `fill` (it sees
+all others) gives {"logits": [n t v]}, for every position which token belongs there: of `generate` the next one's. `all`
+gives everything in one pass. They are what is exported, served and measured: one definition for all three.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from bodh.contracts import Modality
 
 EMBEDDING, LOGITS, PROBABILITIES, VALUE = "embedding", "logits", "probabilities", "value"
-OUTPUTS: dict[str, tuple[str, ...]] = {"embed": (EMBEDDING,), "predict": (LOGITS, PROBABILITIES)}
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "embed": (EMBEDDING,), "predict": (LOGITS, PROBABILITIES), "generate": (LOGITS,), "fill": (LOGITS,)
+}  # fmt: skip
 TIE = 1e-6
 """Two classes nearer than this in probability are a tie: rounding decides, not the model."""
 
@@ -32,7 +35,7 @@ class Capability(nn.Module):
     """From the standardised input array to named outputs; in evaluation mode it depends on nothing else.
 
     Attributes:
-        name: "embed", "predict" or "all".
+        name: "embed", "predict", "generate", "fill" or "all".
         input_name: name of the input array.
         output_names: names of the outputs, in order.
         any_sides: whether records of any height and width may come in (the input spec has letters there).
@@ -64,9 +67,11 @@ class Capability(nn.Module):
         self.task = task
         self.block = block
         self.grid = grid
-        said = (VALUE,) if task == "regress" else OUTPUTS["predict"]
-        able = {"embed": OUTPUTS["embed"], "predict": said if head is not None else ()}
-        self.output_names = able["embed"] + able["predict"] if name == "all" else able[name]
+        able = {"embed": OUTPUTS["embed"]}
+        if head is not None:
+            told = spoken(backbone) if task == "tokens" else "predict"
+            able[told] = (VALUE,) if task == "regress" else OUTPUTS[told]
+        self.output_names = sum(able.values(), ()) if name == "all" else able[name]
         self.head = head if name != "embed" else None
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -79,6 +84,11 @@ class Capability(nn.Module):
         if self.head is None:
             if EMBEDDING not in result:
                 result[EMBEDDING] = self.backbone(prepared)
+            return result
+        if self.task == "tokens":
+            pooled, tokens, _ = self.backbone.features(prepared)  # type: ignore[operator]
+            result.update({EMBEDDING: result.get(EMBEDDING, pooled)} if EMBEDDING in self.output_names else {})
+            result[LOGITS] = self.head(tokens)
             return result
         pooled = self.backbone(prepared)
         if EMBEDDING in self.output_names and EMBEDDING not in result:
@@ -97,6 +107,11 @@ class Capability(nn.Module):
         if self.head is not None:
             used["head"] = self.head
         return used
+
+
+def spoken(backbone: object) -> Literal["generate", "fill"]:
+    """Return what a language model on `backbone` does: go on with a text, or fill a gap in it."""
+    return "generate" if getattr(backbone, "causal", False) else "fill"
 
 
 def probabilities(logits: Tensor, task: Task | None) -> Tensor:
@@ -121,7 +136,7 @@ def build(
     """Return capability `name` of `networks`, on their device, in evaluation mode.
 
     Args:
-        networks: {"backbone": …} and, where the model has classes, {"head": …}.
+        networks: {"backbone": …} and, where the model has classes or is a language model, {"head": …}.
         modality: prepares records.
         name: what it does.
         task: what labels mean; None without a head.
@@ -132,10 +147,10 @@ def build(
         UnknownName: the networks cannot do that; the message names what they can do.
     """
     has_head = "head" in networks and task != "sequence"  # what a decoder does is no function of one input
-    able = ["all", "embed", *(["predict"] if has_head else [])]
+    backbone = networks["backbone"]
+    able = ["all", "embed", *([spoken(backbone) if task == "tokens" else "predict"] if has_head else [])]
     if name not in able:
         raise UnknownName("capability", name, able)
-    backbone = networks["backbone"]
     if block is not None and block not in backbone.block_names:  # type: ignore[operator]
         raise UnknownName("block", block, backbone.block_names)  # type: ignore[arg-type]
     capability = Capability(

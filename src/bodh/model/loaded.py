@@ -50,7 +50,7 @@ class LoadedModel:
         return cast("tuple[str, ...]", self.network["backbone"].block_names)
 
     def capability(self, name: str = "all") -> Capability:
-        """Return "embed", "predict" (where there is a head) or "all" as one module from arrays to named tensors.
+        """Return what the model can do ("embed", "predict", "generate" …), or "all", from arrays to named tensors.
 
         Raises:
             UnknownName: the model cannot do that.

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bodh.backbones._modes import evaluating
 from bodh.contracts import WRITTEN, Json, Modality, NetworkSpec, Task
@@ -144,6 +144,7 @@ def _capabilities(
     """Return what the model can do, measured by doing it with two real records."""
     inputs = (TensorSpec.model_validate(modality.input_spec()),)
     names = ["embed", *(["predict"] if "head" in network and task not in WRITTEN else [])]
+    names += [capabilities.spoken(network["backbone"])] if task == "tokens" else []
     found = {}
     if task == "sequence":  # what is written depends on all that was: two inputs, which no exported file has
         written = TensorSpec(name="written", dtype="int64", shape=("n", "t"))
@@ -158,11 +159,16 @@ def _capabilities(
             found[name] = CapabilitySpec(
                 inputs=inputs,
                 outputs=tuple(
-                    TensorSpec(name=key, dtype="float32", shape=("n", *tensor.shape[1:]))
+                    TensorSpec(name=key, dtype="float32", shape=("n", *_axes(tensor)))
                     for key, tensor in outputs.items()
                 ),
             )
     return found
+
+
+def _axes(output: Tensor) -> tuple[int | str, ...]:
+    """Return the axes of an output after the first; how many tokens there are varies."""
+    return ("t", *output.shape[2:]) if output.ndim == 3 else tuple(output.shape[1:])
 
 
 def _records_to_bytes(records: np.ndarray) -> bytes:
