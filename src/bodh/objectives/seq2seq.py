@@ -32,6 +32,7 @@ from bodh.losses.classification import cross_entropy
 
 FAMILY = "supervise"
 NEEDS = Needs(modalities=("pairs",), features="tokens")
+BACKBONE: dict[str, Any] = {"bidirectional": True}
 DEFAULTS: dict[str, Any] = {
     "optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0, "monitor_records": 0,
 }  # fmt: skip
