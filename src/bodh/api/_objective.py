@@ -136,7 +136,8 @@ def go_on(begin: LoadedModel | None) -> Callable[[nn.Module], None] | None:
     def prepare(objective: nn.Module) -> None:
         from bodh.heads.language import LanguageHead
 
-        head = cast("Any", objective).keep().get("head")
+        kept = cast("Any", objective).keep()
+        head = kept["head"] if "head" in kept else None
         if isinstance(head, LanguageHead):
             head.take_over(cast("LanguageHead", trained))
 

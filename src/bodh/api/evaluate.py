@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bodh.contracts import Json
-from bodh.errors import OutputError
+from bodh.errors import DataError, OutputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,8 @@ def evaluate(
         data: labelled folder, file, named data set or array; without labels little can be said, and is.
         against: a second model, to compare with on the same test records; as words: MODEL AGAINST DATA. With protocol
             auto nothing else is measured then but the classifier (or the linear probe), without baselines.
-        protocol: auto, or some of: budget, linear, knn, task, cluster, label_free.
+        protocol: auto, or some of: budget, linear, knn, retrieval, novelty, task, cluster, label_free. Novelty wants to
+            be told what is novel: novel=CLASS, or novel=DATA of records that are of no known class.
         baselines: auto (all), none, or some of: untrained, raw, scratch.
         seeds: label draws, and networks of the untrained and the scratch baseline; fewer than 3 cannot tell.
         blocks: which blocks of the backbone the linear probe reads: last, all, or names; says which is best, chosen on
@@ -107,7 +108,8 @@ def evaluate(
     scratch = None
     if "scratch" in chosen.arms:
         scratch = scratch_of(loaded, store, chosen)
-    proof = prove(loaded, store, config=chosen, train_scratch=scratch)
+    outside = novel_records(loaded, store, chosen, _data_settings(settings))
+    proof = prove(loaded, store, config=chosen, train_scratch=scratch, outside=outside)
     report = folder / "report.html"
     verdict = proof.verdict.written_to(report)
     versus: Versus | None = None
@@ -174,6 +176,24 @@ def scratch_of(model: LoadedModel, store: RecordStore, config: EvaluationConfig)
         return fit_scratch(model, store, positions, test, seed=seed % 2**31, views=config.scratch_views)
 
     return train
+
+
+def novel_records(model: LoadedModel, store: RecordStore, config: EvaluationConfig, settings: Json) -> Any:
+    """Return the records that `novel=` names; None where it names a class of the data, or nothing.
+
+    Raises:
+        DataError: it is neither, or of another modality.
+    """
+    from bodh.api._inputs import open_records
+
+    if config.novel is None or config.novel in store.class_names:
+        return None
+    own = {key: value for key, value in settings.items() if key not in ("data.input", "data.label")}
+    given = {"data.input": config.novel_input} if config.novel_input is not None else {}
+    try:
+        return open_records(model.modality, config.novel, own | given)
+    except DataError as error:
+        raise DataError(f"novel={config.novel!r} is no class of {store.name!r}, and as data: {error}") from None
 
 
 def _open_out(out: str | Path | None, model: Model, other: Model | None) -> Path:

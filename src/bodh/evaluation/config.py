@@ -18,13 +18,20 @@ class EvaluationConfig(Config):
     """What is measured, against what, and how often."""
 
     protocols: tuple[str, ...] = Field(
-        ("auto",), description='which protocols: "auto" (all that fit), or names: knn, linear, budget, task, cluster'
+        ("auto",),
+        description='which protocols: "auto" (all that fit), or names: knn, linear, budget, task, cluster, retrieval, novelty',
     )
     baselines: tuple[str, ...] = Field(
         ("auto",),
         description='what to compare with: "auto" (all), untrained (same network, random weights), raw (input itself, '
         'PCA), scratch (same network trained on the same labels), or "none"',
     )
+    novel: str | None = Field(
+        None,
+        description="what counts as novel in protocol novelty: a class of the data, or a data set whose test records "
+        "are of no known class (all of its records where it has no test part)",
+    )
+    novel_input: str | None = Field(None, description="data.input of the data set that novel= names")
     seeds: int = Field(
         3, ge=1, le=100, description="label draws, and untrained and scratch networks; 3 at least to tell"
     )
@@ -54,6 +61,7 @@ class EvaluationConfig(Config):
     bootstrap: int = Field(
         1000, ge=0, le=100_000, description="draws for the intervals of a classifier's figures; 0: no intervals"
     )
+    beams: int = Field(4, ge=1, le=256, description="of models that write texts: beginnings that are kept; 1: greedy")
     pictures: bool = Field(True, description="also write confusion.png, classes.png, roc.png, pr.png, reliability.png")
     explained: int = Field(6, ge=0, le=50, description="worst errors that the report explains with a heat map; 0: none")
     map_records: int = Field(1500, ge=0, description="records on the map of the embedding; 0: no map")

@@ -11,9 +11,10 @@ import numpy as np
 
 from bodh.contracts import Json, derive_seed
 from bodh.errors import DataError
-from bodh.evaluation import logistic, ridge
+from bodh.evaluation import logistic, ridge, words
 from bodh.evaluation.config import EvaluationConfig
 from bodh.evaluation.features import RawInput, untrained_twin
+from bodh.evaluation.words import RawWords, in_words, is_sparse
 from bodh.evaluation.result import PRETRAINED
 from bodh.metrics import regression
 from bodh.metrics.classification import record_scores
@@ -42,15 +43,22 @@ class Context:
         store: decoded records.
         config: settings.
         scratch: trains the supervised baseline; None leaves that arm out.
+        outside: holds records that are of no class of `store`, for protocol novelty: its test part, or all of it.
 
     Raises:
         DataError: labels, but not of two classes at least, or none in one part.
     """
 
     def __init__(
-        self, model: LoadedModel, store: RecordStore, *, config: EvaluationConfig, scratch: Scratch | None = None
+        self,
+        model: LoadedModel,
+        store: RecordStore,
+        *,
+        config: EvaluationConfig,
+        scratch: Scratch | None = None,
+        outside: RecordStore | None = None,
     ) -> None:
-        self.model, self.store, self.config, self.scratch = model, store, config, scratch
+        self.model, self.store, self.config, self.scratch, self.outside = model, store, config, scratch, outside
         self.class_names = tuple(store.class_names)
         parts = train_val_test(store, SPLIT_SEED)
         self.derived_test = "test" not in set(np.asarray(store.splits).tolist())
@@ -139,20 +147,45 @@ class Context:
         return self._twins[draw]
 
     def features(self, arm: str, part: Part, *, draw: int = 0) -> np.ndarray:
-        """Return features [n d] of the records of `part`, computed on first use and kept."""
+        """Return features [n d] of the records of `part`, computed on first use and kept.
+
+        Those of the raw input are sparse where the records are texts (`words.is_sparse`).
+        """
         draw %= self.draws(arm)
         key = (arm, draw, "", part)
         if key not in self._features:
-            positions, batch = self.positions[part], self.config.batch
-            if arm == "raw":
-                self._features[key] = self._raw(self.model, self.store, positions, batch=batch)
-            else:
-                self._features[key] = self.network(arm, draw).features(self.store, positions, batch=batch)
+            self._features[key] = self._computed(arm, draw, self.store, self.positions[part])
         return self._features[key]
 
     @cached_property
-    def _raw(self) -> RawInput:
+    def outside_positions(self) -> np.ndarray:
+        """Positions [n] in `outside` of its test part, or of all where it has none; none where nothing was given."""
+        if self.outside is None:
+            return np.empty(0, np.int64)
+        tested = np.flatnonzero(np.asarray(self.outside.splits) == "test")
+        return tested if len(tested) else np.arange(len(self.outside))
+
+    def outside_features(self, arm: str, *, draw: int = 0) -> np.ndarray:
+        """Return features [n d] of the records of `outside`."""
+        if self.outside is None:
+            raise DataError("no records of no known class were given; type novel=DATA")
+        return self._computed(arm, draw % self.draws(arm), self.outside, self.outside_positions)
+
+    def _computed(self, arm: str, draw: int, store: RecordStore, positions: np.ndarray) -> np.ndarray:
+        if arm == "raw":
+            return self._raw(self.model, store, positions, batch=self.config.batch)
+        return self.network(arm, draw).features(store, positions, batch=self.config.batch)
+
+    @cached_property
+    def _raw(self) -> RawInput | RawWords:
+        if in_words(self.model):
+            return RawWords.fit(self.model, self.store, self.positions["train"], batch=self.config.batch)
         return RawInput.fit(self.model, self.store, self.positions["train"], seed=self.config.seed)
+
+    @cached_property
+    def raw_words(self) -> str:
+        """What the raw input of texts is, in words; "" where it is numbers, or was not asked for."""
+        return self._raw.told if "raw" in self.arms and isinstance(self._raw, RawWords) else ""
 
     def probe(self, arm: str, chosen: np.ndarray | None = None, *, draw: int = 0) -> np.ndarray:
         """Return probabilities [n_test k] of the classifier fitted on features of labelled records `chosen`.
@@ -168,10 +201,12 @@ class Context:
         if chosen is None and key in self._probed:
             return self._probed[key]
         train = self.features(arm, "train", draw=draw)
-        if key not in self._scales:  # fitted on all training records: unlabelled ones help here too
+        if key not in self._scales and not is_sparse(
+            train
+        ):  # fitted on all training records: unlabelled ones help here too
             self._scales[key] = logistic.Scale.fit(train)
-        scale = self._scales[key]
-        index = np.arange(len(train)) if chosen is None else chosen
+        scale = self._scales.get(key)
+        index = np.arange(train.shape[0]) if chosen is None else chosen
         probabilities = self.fitted(
             train[index], self.features(arm, "test", draw=draw), self.targets("train")[index],
             seed=derive_seed("probe", self.config.seed, draw), scale=scale,
@@ -192,14 +227,16 @@ class Context:
         """Return probabilities, or numbers, [n_test k] for features `test` of what was fitted on features `train`.
 
         Args:
-            train: [n d].
+            train: [n d], dense or sparse.
             test: [n_test d].
             targets: of `train`; None: it is all of the training part.
             seed: of the folds.
             scale: None: fitted on `train`.
         """
-        scale = scale or logistic.Scale.fit(train)
         targets = self.targets("train") if targets is None else targets
+        if is_sparse(train):
+            return words.fitted(train, test, targets, self.classes, seed=seed, measured=self.measured)
+        scale = scale or logistic.Scale.fit(train)
         if self.measured:
             return ridge.fit(scale(train), targets)(scale(test))
         found = logistic.fit(scale(train), targets, self.classes, seed=seed, device=self.device)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bodh")
 
 ROOM = "evaluation/protocols"
-ORDER = ("budget", "task", "regress", "linear", "knn", "cluster", "label_free")
+ORDER = ("translate", "budget", "task", "regress", "linear", "knn", "retrieval", "novelty", "cluster", "label_free")
 """The order in which a reader wants them; protocols of others come after."""
 CLASSES = ("single", "binary", "multi")
 """What labels mean to a protocol that says nothing of it (`TASKS`)."""
@@ -69,7 +69,12 @@ class Proof:
 
 
 def prove(
-    model: LoadedModel, store: RecordStore, *, config: EvaluationConfig, train_scratch: Scratch | None = None
+    model: LoadedModel,
+    store: RecordStore,
+    *,
+    config: EvaluationConfig,
+    train_scratch: Scratch | None = None,
+    outside: RecordStore | None = None,
 ) -> Proof:
     """Measure `model` on `store` and say whether learning without labels helped.
 
@@ -78,12 +83,13 @@ def prove(
         store: decoded records; where it has no test part, the fifth that training set aside is the test.
         config: settings.
         train_scratch: trains the supervised baseline on some labels; None: that arm is left out, and said.
+        outside: records of no class of `store`, for protocol novelty.
 
     Raises:
         DataError: labels that cannot be used (one class only, no test records).
         UnknownName: a protocol that does not exist.
     """
-    context = Context(model, store, config=config, scratch=train_scratch)
+    context = Context(model, store, config=config, scratch=train_scratch, outside=outside)
     names, skipped = _choose(context)
     results: dict[str, ProtocolResult] = {}
     seconds: dict[str, float] = {}
@@ -131,6 +137,11 @@ def _choose(context: Context) -> tuple[list[str], dict[str, str]]:
 
 def _obstacle(context: Context, name: str, *, automatic: bool) -> str:
     module = _catalog.get(ROOM, name)
+    task = context.model.manifest.task
+    if task not in getattr(module, "MODELS", (task,)):
+        return "the model writes no texts"
+    if automatic and task == "sequence" and not hasattr(module, "MODELS"):
+        return "a model of pairs is judged by what it writes"
     if module.LABELS and not context.labelled:
         return "the data has no labels"
     able = getattr(module, "TASKS", CLASSES)
@@ -140,10 +151,17 @@ def _obstacle(context: Context, name: str, *, automatic: bool) -> str:
         return "the model has no classifier; type: bodh finetune"
     if automatic and name == "budget" and context.saw_labels:
         return f"a comparison with few labels would not be fair: {context.saw_labels}"
+    if automatic and name == "novelty" and context.config.novel is None:
+        return "nothing was said to be novel; type novel=CLASS or novel=DATA"
     return ""
 
 
 def _verdict(context: Context, results: Mapping[str, ProtocolResult]) -> Verdict:
+    if "translate" in results:
+        from bodh.evaluation.protocols.translate import sentence
+
+        told = sentence(dict(results["translate"].figures))
+        return no_verdict(f"{told} It learned from pairs, so whether learning without labels helped is no question.")
     if not context.labelled:
         return no_verdict(
             "The data has no labels, so nothing can be said about use for a task; give labelled data of the same kind."

@@ -162,6 +162,10 @@ class Modality:
         source, target = self.sides(row)
         return f"{self.text(source)} → {self.text(target)}" if len(target) else self.text(source)
 
+    def texts(self, rows: np.ndarray | list[np.ndarray]) -> list[str]:
+        """Return the sources of stored rows as texts, for floors that count words."""
+        return [self.text(self.sides(row)[0]) for row in rows]
+
     def show(self, row: np.ndarray, size: int = 64) -> bytes:
         """Return a stored pair as a PNG: a dot a token, 16 a line, darker where the id is rarer."""
         return self._codec.picture(row, size)

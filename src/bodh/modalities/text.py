@@ -153,6 +153,10 @@ class Modality:
         """Return a stored text as a text, for pages and reports."""
         return self.text(row)
 
+    def texts(self, rows: np.ndarray | list[np.ndarray]) -> list[str]:
+        """Return stored rows as texts, whole, for floors that count words."""
+        return [self.text(row) for row in rows]
+
     def show(self, row: np.ndarray, size: int = 64) -> bytes:
         """Return a stored text as a PNG: a dot a token, 16 a line, darker where the id is rarer."""
         return self._codec.picture(row, size)

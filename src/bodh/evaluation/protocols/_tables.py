@@ -36,7 +36,8 @@ def arm_row(context: Context, arm: str, scores: np.ndarray) -> Json:
 def explain(context: Context) -> str:
     """Return in words what was measured on."""
     train, test = (len(context.positions[part]) for part in ("train", "test"))
-    return f"{train:,} training and {test:,} test records; {METRICS[context.metric]}; ± is a 95 % interval"
+    told = f"{train:,} training and {test:,} test records; {METRICS[context.metric]}; ± is a 95 % interval"
+    return f"{told}; raw input: {context.raw_words}" if context.raw_words else told
 
 
 def every_draw(context: Context, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

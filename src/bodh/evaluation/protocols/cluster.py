@@ -13,6 +13,7 @@ import numpy as np
 from bodh.contracts import Json, derive_seed
 from bodh.evaluation.protocols._tables import explain
 from bodh.evaluation.result import TITLES, Grid, ProtocolResult
+from bodh.evaluation.words import is_sparse, reduced
 from bodh.metrics.clusters import agreement, clusters, unit
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ def _silhouettes(context: Context) -> tuple[dict[str, Json], str]:
 def _sample(context: Context, arm: str, draw: int) -> tuple[np.ndarray, np.ndarray]:
     """Return features of at most 10,000 test records and their indices in the test part."""
     features = context.features(arm, "test", draw=draw)
-    count = len(features)
+    count = len(context.positions["test"])
     chosen = np.arange(count)
     if count > MOST:
         rng = np.random.default_rng(derive_seed("cluster records", context.config.seed))
         chosen = np.sort(rng.permutation(count)[:MOST])
-    return features[chosen], chosen
+    found = features[chosen]
+    return reduced(found, seed=context.config.seed) if is_sparse(found) else found, chosen

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bodh.evaluation.cosine import similarities
 from bodh.evaluation.protocols._tables import arm_row, every_draw, explain
 from bodh.evaluation.result import Contest, Grid, ProtocolResult
 
@@ -72,7 +73,7 @@ def vote(
     """Return the votes [n k] as shares of their sum (several labels at once: of each label by itself).
 
     Args:
-        train: [m d].
+        train: [m d], dense or sparse.
         targets: [m] class index, or [m k] 0/1.
         test: [n d].
         classes: k.
@@ -82,19 +83,13 @@ def vote(
     """
     import torch
 
-    def unit(features: np.ndarray) -> torch.Tensor:
-        x = torch.as_tensor(features, dtype=torch.float32, device=device)
-        return torch.nn.functional.normalize(x, dim=1)
-
-    keys = unit(train).T.contiguous()
     labels = torch.as_tensor(targets, device=device)
     one_hot = labels.float() if targets.ndim == 2 else torch.nn.functional.one_hot(labels, classes).float()
-    neighbours = min(neighbours, len(train))
-    result = np.empty((len(test), classes), np.float32)
-    block = max(1, 2**24 // len(train))  # 64 MiB of similarities
-    for start in range(0, len(test), block):
-        similar, index = (unit(test[start : start + block]) @ keys).topk(neighbours, dim=1)
+    neighbours = min(neighbours, train.shape[0])
+    result = np.empty((test.shape[0], classes), np.float32)
+    for start, cosines in similarities(test, train, device=device):
+        similar, index = cosines.to(labels.device).topk(neighbours, dim=1)
         weight = ((similar - similar[:, :1]) / temperature).exp()  # less the largest: no overflow at any temperature
         votes = torch.einsum("nj,njk->nk", weight, one_hot[index]) / weight.sum(dim=1, keepdim=True)
-        result[start : start + block] = votes.cpu().numpy()
+        result[start : start + len(votes)] = votes.cpu().numpy()
     return result
