@@ -24,7 +24,7 @@ FROZEN = {
     "evaluate": "MODEL DATA KEY=VALUE --against --protocol --baselines --seeds --blocks --remember "
     "--out --device --config",
     "compare": "DATA KEY=VALUE --objectives --minutes --transfer --from --out --backbone --device --seed",
-    "embed": "MODEL DATA KEY=VALUE --out --device --split",
+    "embed": "MODEL DATA KEY=VALUE --out --device --split --normalise --dimensions",
     "search": "MODEL DATA QUERY KEY=VALUE --top --device",
     "predict": "MODEL INPUTS --out --device --shots --method --explain",
     "generate": "MODEL PROMPTS --length --temperature --top-k --top-p --beams --repetition-penalty --number --seed "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bodh.contracts import Json, RecordStore
-from bodh.errors import DataError, OutputError
+from bodh.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
     from bodh.api.load import Model
@@ -61,6 +61,8 @@ def embed(
     out: str | Path,
     device: str = "auto",
     split: str | None = None,
+    normalise: bool = False,
+    dimensions: int | None = None,
     **settings: Any,
 ) -> Embedded:
     """Write the features of all records to a file.
@@ -73,6 +75,9 @@ def embed(
         out: `.parquet` (id, split, label, embedding), or `.npy` with the ids beside it in `.ids.jsonl`.
         device: auto, cpu, cuda, cuda:N or mps.
         split: only records of this split: train, val or test.
+        normalise: bring every vector to length 1, so that dot products are cosines.
+        dimensions: keep the first so many numbers of each vector, before it is normalised; of use where a model was
+            trained for that (matryoshka).
         settings: how the data is read: `data.input`, `data.label`, `data.cache`, `data.workers`.
 
     Returns:
@@ -81,9 +86,11 @@ def embed(
     Raises:
         OutputError: `out` exists, ends in something else, or cannot be written; nothing is left behind.
         DataError: the data cannot be used, or has no record of that split.
+        ConfigError: more dimensions than the vectors have.
 
     Example:
         bodh embed runs/photos photos/ --out vectors.parquet
+        bodh embed runs/news articles.csv --out vectors.npy --normalise --dimensions 64
     """
     from bodh.api._inputs import open_records
     from bodh.api.load import load
@@ -95,7 +102,7 @@ def embed(
     loaded = handle.loaded(device)
     store = open_records(loaded.modality, data, settings)
     index = positions(store, split)
-    dim = int(handle.manifest.capabilities["embed"].outputs[0].shape[1])
+    dim = _kept(handle, dimensions)
     parts = [part.with_name(f".{part.name}.{secrets.token_hex(4)}.partial") for part in _files(out)]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +112,7 @@ def embed(
         )
         try:
             for chunk in stream(handle, store, index, device):
-                sink.write(chunk)
+                sink.write(chunk._replace(vectors=shaped(chunk.vectors, dim, normalise=normalise)))
         finally:
             sink.close()
         for part, final in reversed(list(zip(parts, _files(out), strict=True))):
@@ -118,27 +125,59 @@ def embed(
     return Embedded(out, len(index), dim, tuple(getattr(store, "skipped", ())))
 
 
-def vectors(model: Model | str | Path, inputs: Any, *, device: str = "auto") -> np.ndarray:
+def vectors(
+    model: Model | str | Path,
+    inputs: Any,
+    *,
+    device: str = "auto",
+    normalise: bool = False,
+    dimensions: int | None = None,
+) -> np.ndarray:
     """Return features `[n d]`, float32, of inputs in hand: paths, texts, bytes, PIL images, arrays.
 
     Args:
         model: a model, its folder, or its run's folder.
         inputs: one input or a sequence; a folder stands for all its records.
         device: auto, cpu, cuda, cuda:N or mps.
+        normalise: see `embed`.
+        dimensions: see `embed`.
 
     Raises:
+        ConfigError: more dimensions than the vectors have.
         BadRecord: an input cannot be read; the message says which and why.
         DataError: an input is not there, or there is none.
     """
     from bodh.api._inputs import insist, read_rows
     from bodh.api.load import load
 
-    loaded = load(model).loaded(device)
+    handle = load(model)
+    dim = _kept(handle, dimensions)
+    loaded = handle.loaded(device)
     capability = loaded.capability("embed")
     found = [loaded.compute(insist(batch), capability)["embedding"] for batch in read_rows(loaded.modality, inputs)]
     if not found:
         raise DataError("there is nothing to embed: the input holds no records")
-    return np.concatenate(found)
+    return shaped(np.concatenate(found), dim, normalise=normalise)
+
+
+def _kept(model: Model, dimensions: int | None) -> int:
+    """Return how many numbers a vector has.
+
+    Raises:
+        ConfigError: it cannot have so many.
+    """
+    dim = int(model.manifest.capabilities["embed"].outputs[0].shape[1])
+    if dimensions is not None and not 1 <= dimensions <= dim:
+        raise ConfigError(f"dimensions: {dimensions} is out of range; vectors of this model have 1 to {dim} numbers")
+    return dimensions or dim
+
+
+def shaped(vectors: np.ndarray, dimensions: int, *, normalise: bool) -> np.ndarray:
+    """Return the first `dimensions` numbers of `vectors` [n d], as they are or brought to length 1."""
+    cut = vectors[:, :dimensions]
+    if not normalise:
+        return cut
+    return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def positions(store: RecordStore, split: str | None) -> np.ndarray:

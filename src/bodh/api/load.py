@@ -97,14 +97,17 @@ class Model:
             self._loaded[str(place)] = load_model(self.folder, place)
         return self._loaded[str(place)]
 
-    def embed(self, inputs: Any, *, device: str = "auto") -> np.ndarray:
+    def embed(
+        self, inputs: Any, *, device: str = "auto", normalise: bool = False, dimensions: int | None = None
+    ) -> np.ndarray:
         """Return features `[n d]` of `inputs`: paths, texts, bytes, PIL images, or arrays `[h w c]`, `[n h w c]`.
 
-        For data of any size, written to a file, there is `bodh.embed`.
+        `dimensions=N` keeps the first N numbers, `normalise=True` then brings vectors to length 1. For data of any
+        size, written to a file, there is `bodh.embed`.
         """
         from bodh.api.embed import vectors
 
-        return vectors(self, inputs, device=device)
+        return vectors(self, inputs, device=device, normalise=normalise, dimensions=dimensions)
 
     def predict(self, inputs: Any, *, device: str = "auto", **options: Any) -> Predictions:
         """Return what the model sees in `inputs`: paths, texts, bytes, PIL images, or arrays; see `bodh.predict`.

@@ -186,3 +186,15 @@ def test_fill(filler):
     chance = torch.from_numpy(logits[place]).masked_fill(torch.from_numpy(modality.tokens().special), -torch.inf)
     best = chance.softmax(0).max()
     assert filler.fill("The ___ sat")[0]["gaps"][0][0]["probability"] == pytest.approx(float(best), abs=1e-5)
+
+
+def test_vectors_cut_and_normalised(writer, tmp_path):
+    whole = writer.embed(TEXTS[:6])
+    cut = writer.embed(TEXTS[:6], dimensions=5)
+    np.testing.assert_array_equal(cut, whole[:, :5])
+    unit = writer.embed(TEXTS[:6], dimensions=5, normalise=True)
+    np.testing.assert_allclose(unit, cut / np.linalg.norm(cut, axis=1, keepdims=True), rtol=1e-6)
+    bodh.embed(writer, TEXTS[:6], out=tmp_path / "v.npy", dimensions=5, normalise=True, device="cpu")
+    np.testing.assert_allclose(np.load(tmp_path / "v.npy"), unit, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match="dimensions: 17 is out of range; vectors of this model have 1 to 16 numbers"):
+        writer.embed(TEXTS[:6], dimensions=17)
