@@ -19,7 +19,7 @@ class EvaluationConfig(Config):
 
     protocols: tuple[str, ...] = Field(
         ("auto",),
-        description='which protocols: "auto" (all that fit), or names: knn, linear, budget, task, cluster, retrieval, novelty',
+        description='which protocols: "auto" (all that fit), or names: knn, linear, budget, task, cluster, novelty …',
     )
     baselines: tuple[str, ...] = Field(
         ("auto",),

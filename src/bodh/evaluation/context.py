@@ -14,8 +14,8 @@ from bodh.errors import DataError
 from bodh.evaluation import logistic, ridge, words
 from bodh.evaluation.config import EvaluationConfig
 from bodh.evaluation.features import RawInput, untrained_twin
-from bodh.evaluation.words import RawWords, in_words, is_sparse
 from bodh.evaluation.result import PRETRAINED
+from bodh.evaluation.words import RawWords, in_words, is_sparse
 from bodh.metrics import regression
 from bodh.metrics.classification import record_scores
 from bodh.records.splits import label_budget, labelled, train_val_test

@@ -28,7 +28,7 @@ def proof() -> Proof:
 def test_features_that_tell_classes_apart_earn_a_yes(proof: Proof) -> None:
     assert proof.verdict.helped == "yes"
     assert proof.verdict.sentence.startswith("With 2 labels a class")
-    assert list(proof.results) == ["budget", "task", "linear", "knn", "cluster", "label_free"]
+    assert list(proof.results) == ["budget", "task", "linear", "knn", "retrieval", "cluster", "label_free"]
 
 
 def test_every_table_shows_the_floors_beside_the_figure(proof: Proof) -> None:
