@@ -1,0 +1,94 @@
+"""Which tokens are hidden, and what stands in their place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bodh.backbones import transformer
+from bodh.contracts import Facts, Tokens
+from bodh.errors import ConfigError
+from bodh.objectives import masked_lm, simcse, tsdae
+from bodh.objectives.masked_lm import Config, hide
+
+V = 500
+SPECIAL = np.arange(V) < 5
+TOKENS = Tokens(V, 0, 1, 2, 3, 4, SPECIAL | (np.arange(V) % 2 == 0), SPECIAL)
+"""Even ids start words."""
+
+
+def _ids(rows: int = 400, length: int = 64) -> torch.Tensor:
+    ids = torch.randint(5, V, (rows, length), generator=torch.Generator().manual_seed(0))
+    ids[:, 0], ids[:, 30], ids[:, 31] = 2, 3, 2
+    return ids
+
+
+@pytest.mark.parametrize("unit", ["token", "word", "span"])
+def test_shares_are_as_in_the_paper_and_special_tokens_stay(unit) -> None:
+    ids = _ids()
+    seen, where = hide(ids, TOKENS, Config(unit=unit), seed=1)
+    assert not where[torch.from_numpy(SPECIAL)[ids]].any()
+    assert torch.equal(seen[~where], ids[~where])
+    counts = where.sum(dim=1)
+    budget = round(0.15 * 61)
+    assert int(counts.max()) <= (budget if unit != "span" else 61)
+    if unit == "token":
+        assert set(counts.tolist()) == {budget}
+    assert float(counts.float().mean()) > 0.7 * budget
+    hidden, own = seen[where], ids[where]
+    assert float((hidden == 4).float().mean()) == pytest.approx(0.8, abs=0.03)
+    assert float((hidden == own).float().mean()) == pytest.approx(0.1, abs=0.03)
+    assert not torch.from_numpy(SPECIAL)[hidden[hidden != 4]].any()
+
+
+def test_words_are_hidden_whole() -> None:
+    ids = _ids()
+    _, where = hide(ids, TOKENS, Config(unit="word"), seed=2)
+    inside = (ids[:, 1:] % 2 == 1) & (ids[:, 1:] >= 5) & (ids[:, :-1] >= 5)  # goes on with the word before it
+    assert torch.equal(where[:, 1:][inside], where[:, :-1][inside])
+
+
+def test_spans_are_longer_than_words() -> None:
+    every = replace(TOKENS, word_start=np.ones(V, bool))
+    lengths = {}
+    for unit in ("word", "span"):
+        _, where = hide(_ids(), every, Config(unit=unit), seed=3)
+        starts = where.clone()
+        starts[:, 1:] &= ~where[:, :-1]
+        lengths[unit] = float(where.sum() / starts.sum())
+    assert lengths["word"] < 1.3
+    assert 2.5 < lengths["span"] < 5
+
+
+def test_what_is_hidden_depends_on_the_seed_alone() -> None:
+    ids = _ids(4)
+    first, again, other = (hide(ids, TOKENS, Config(), seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.ids, again.ids)
+    assert not torch.equal(first.where, other.where)
+
+
+def test_short_rows_hide_one_token_and_empty_ones_none() -> None:
+    ids = torch.tensor([[2, 9, 3, 0, 0, 0], [2, 3, 0, 0, 0, 0], [0] * 6])
+    assert hide(ids, TOKENS, Config(), seed=0).where.sum(dim=1).tolist() == [1, 0, 0]
+
+
+def _facts(**changes) -> Facts:
+    return Facts(100, 10, 4, shape=(16,), tokens=replace(TOKENS, **changes))
+
+
+def _backbone(**settings):
+    return transformer.build(shape=(16,), vocabulary=V, padding=0, **{"width": 12, "depth": 1, "heads": 2, **settings})
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(ConfigError, match=r"has none.*--objective causal_lm"):
+        masked_lm.build(_backbone(), Config(), _facts(mask=None))
+    with pytest.raises(ValueError, match=r"random \(0.6\) and same \(0.5\)"):
+        Config(random=0.6, same=0.5)
+    with pytest.raises(ConfigError, match=r"drops nothing.*backbone.dropout=0.1"):
+        simcse.build(_backbone(dropout=0.0), simcse.Config(), _facts())
+    with pytest.raises(ConfigError, match=r"objective.heads=5 cannot share.*12 evenly; type objective.heads=4"):
+        tsdae.build(_backbone(), tsdae.Config(heads=5), _facts())
