@@ -202,7 +202,7 @@ def starting_model(ask: Asked, data: Data, own: Json, settings: Json, seed: int)
     elif found.classes:
         said[0] += f"; its classifier of {found.classes} classes was left out"
     elif found.speaks is not None:
-        networks["head"] = _language_head(found, networks["backbone"])
+        networks["head"] = language_head(found, networks["backbone"])
         said[0] += "; its language-model head goes along"
     said += _told_of_inputs(inputs, data, settings)
     tell(tuple(said))
@@ -281,7 +281,7 @@ def _head(found: Published, data: Data, ask: Asked) -> nn.Module:
     return head
 
 
-def _language_head(found: Published, backbone: nn.Module) -> nn.Module:
+def language_head(found: Published, backbone: nn.Module) -> nn.Module:
     """Return the head of a published language model; its weight is a copy of the embedding, as in a saved model."""
     import torch
 

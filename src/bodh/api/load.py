@@ -29,7 +29,8 @@ def load(path: str | Path | Model) -> Model:
     """Load a model; all files are checked, and no code from the folder is ever run.
 
     Args:
-        path: a model folder, or a run folder with a model in it; a model comes back as it is.
+        path: a model folder, or a run folder with a model in it; a model comes back as it is. The folder of a
+            published language model (config.json, weights, tokenizer.json) is made into one, once, in the cache.
 
     Returns:
         a handle; the weights are read when they are first needed.
@@ -40,7 +41,11 @@ def load(path: str | Path | Model) -> Model:
     Example:
         model = bodh.load("runs/photos")
     """
-    return path if isinstance(path, Model) else Model(read_folder(path))
+    from bodh.api._converted import converted, is_published
+
+    if isinstance(path, Model):
+        return path
+    return Model(read_folder(converted(path) if is_published(path) else path))
 
 
 class Model:

@@ -91,7 +91,7 @@ def open_folder(path: Path) -> Folder:
         )
     folder = path if path.is_dir() else path.parent
     file = _whole(path)
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     tokenizer = folder if (folder / TOKENIZER).is_file() else None
     return Folder(file, config or _layouts.guess(file.weights), not config, tokenizer, _pooling(folder))
 
@@ -103,7 +103,7 @@ def _whole(path: Path) -> WeightsFile:
     for name in FILES:
         if (path / name).is_file():
             return read(path / name)
-    parts = sorted(set(_json(path / PARTS).get("weight_map", {}).values()))
+    parts = sorted(set(read_json(path / PARTS).get("weight_map", {}).values()))
     if not parts or any("/" in part or "\\" in part for part in parts):
         raise ModelError(
             f"weights: {path} holds no weights; allowed are folders with config.json and {' or '.join(FILES)}, "
@@ -114,7 +114,7 @@ def _whole(path: Path) -> WeightsFile:
     return replace(found[0], weights=merged)
 
 
-def _json(file: Path) -> Json:
+def read_json(file: Path) -> Json:
     """Return the object in a JSON file; nothing where it is not there.
 
     Raises:
@@ -133,7 +133,7 @@ def _json(file: Path) -> Json:
 
 def _pooling(folder: Path) -> str | None:
     """Return how sentence-transformers pools this model, in our words; None where it does not say, or otherwise."""
-    told = _json(folder / "1_Pooling" / "config.json")
+    told = read_json(folder / "1_Pooling" / "config.json")
     words = {"mean_tokens": "mean", "cls_token": "first", "lasttoken": "last"}
     chosen = [ours for theirs, ours in words.items() if told.get(f"pooling_mode_{theirs}") is True]
     return chosen[0] if len(chosen) == 1 else None
