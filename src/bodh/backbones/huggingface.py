@@ -1,4 +1,4 @@
-"""Any network of the library transformers that reads texts: BERT, GPT-2, RoBERTa, DistilBERT, T5's encoder, …
+"""Any network of the library transformers that reads texts: BERT, GPT-2, RoBERTa, DistilBERT, the encoder of T5.
 
 Built from plain settings, the values of its config.json (`huggingface:bert backbone.hidden_size=128`), or with weights
 from a folder or the hub (`huggingface weights=FOLDER`, `weights=hf:NAME`). Code that comes with a model is never run.
