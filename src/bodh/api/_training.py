@@ -215,6 +215,8 @@ class Job:
     """stages of the backbone that never train"""
     prepare: Callable[[nn.Module], None] | None = None
     """changes the objective before the first step of a run; not again when it is resumed"""
+    finish: Callable[[nn.ModuleDict], nn.ModuleDict] = lambda kept: kept
+    """changes what was trained before it is saved"""
 
     @property
     def rows(self) -> tuple[RecordStore, np.ndarray]:
@@ -310,7 +312,7 @@ def execute(job: Job) -> Path:
                 "seed": job.config.seed, "steps": outcome.steps, "epochs": outcome.epochs, "seconds": outcome.seconds,
                 "settings": job.config.model_dump(mode="json"), "choice": outcome.choice, "notes": job.notes,
             }  # fmt: skip
-            kept = cast("Objective", trained).keep()
+            kept = job.finish(cast("Objective", trained).keep())
             metrics = {**outcome.scores, "skipped_steps": outcome.skipped, **calibrated(job, kept)}
             save_result(run, job.data, kept, provenance=provenance, metrics=metrics)
             write_report(run, job)
@@ -365,8 +367,7 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     if config.monitor_records:
         read = (data.store, job.positions) if len(job.positions) >= FEWEST_SCORED else (store, drawn)
         monitor = Monitor(
-            *read, data.modality,
-            records=config.monitor_records, seed=config.seed, device=engine.device,
+            *read, data.modality, records=config.monitor_records, seed=config.seed, device=engine.device,
         )  # fmt: skip
     spent = time.monotonic() - job.started
     plan = Plan(steps) if config.minutes is None else Plan(steps, seconds=60 * config.minutes, spent=spent)

@@ -80,7 +80,8 @@ def finetune(
             batch, learning_rate (a number, or find), layer_decay, gradual, frozen_norms, balance, patience,
             calibrate, objective.mixup, objective.cutmix, objective.label_smoothing, objective.view=randaugment,
             objective.class_weights, modality.size, data.label …; method=fixmatch learns from
-            unlabelled records too: those beside --labels-per-class, and data.unlabelled=PATH.
+            unlabelled records too: those beside --labels-per-class, and data.unlabelled=PATH. lora=8 trains adapters
+            of that rank beside the linear layers of a Transformer instead of its weights, and adds them in the end.
 
     Returns:
         The classifier; `.run` is its run folder.
@@ -94,11 +95,12 @@ def finetune(
         bodh finetune labelled/ --from runs/photos --labels-per-class 10
         bodh finetune labelled/ --from runs/photos --freeze none --epochs 20 patience=3 layer_decay=0.7
         bodh finetune labelled/ --from runs/photos --freeze 2 learning_rate=find objective.mixup=0.2
+        bodh finetune reviews.csv --from runs/news lora=8
         bodh finetune labelled/ --from resnet18 weights=resnet18.safetensors --freeze 1
         bodh finetune labelled/ --from resnet20 weights=resnet20.th --freeze all
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
     """
-    from bodh.api import _published, _run, _semi, _settings, _training, _transfer
+    from bodh.api import _lora, _published, _run, _semi, _settings, _training, _transfer
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.train.engine import resolve_device
@@ -110,6 +112,7 @@ def finetune(
     }  # fmt: skip
     given, settings = overlay(config, finetune, arguments, settings)
     settings, method = _semi.split_method(settings)
+    rank = _lora.take_rank(settings)
     settings, own = _settings.split_backbone(_settings.with_length(settings, given))
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
@@ -129,22 +132,21 @@ def finetune(
         begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
     network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
     names = cast("tuple[str, ...]", network.block_names)
-    few = method == "auto" and _transfer.few(len(positions), len(ready.store.class_names))
+    few = method == "auto" and rank is None and _transfer.few(len(positions), len(ready.store.class_names))
     held = _held(given["freeze"], names, settings, trained=begin is not None, few=few)
     frozen = begin is not None and held == names
     positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]))
     if _semi.wants_unlabelled(objective, frozen=frozen):
         ready, positions = _semi.with_unlabelled(ready, positions, validate, cast("DataConfig", first["data"]))
-    length = {} if frozen else _settings.default_length(
-        len(positions), smallest=1, given=settings, device=where.type, tokens=reads_tokens(network)
-    )  # fmt: skip
-    rate = {} if frozen else _settings.default_rate(network, objective, trained=begin is not None, given=settings)
-    sections = _training.resolve_job(settings, objective, source.modality, length | rate)
+    chosen, reasons = {}, ()
+    if not frozen:  # adapters are new weights, and learn at the rate of these
+        learned = begin is not None and rank is None
+        chosen, reasons = _chosen(network, objective, settings, len(positions), where, learned=learned)
     job = _training.Job(
         verb="finetune",
         objective=objective,
-        reasons=tuple(_settings.reasons(length, rate, f"{len(positions):,} labelled records")),
-        sections=sections,
+        reasons=reasons,
+        sections=_training.resolve_job(settings, objective, source.modality, chosen),
         data=ready,
         positions=positions,
         network=network,
@@ -152,18 +154,49 @@ def finetune(
         out=given["out"],
         resume=resume,
         started=started,
-        notes={
-            "start": start if begin is None else begin.manifest.files["model.safetensors"].sha256,
-            "freeze": list(held),
-            "labels_per_class": given["labels_per_class"],
-            **_published.notes(begin),
-        },
+        notes=_notes(start, begin, given["labels_per_class"], held)
+        | _lora.insert(network, rank, held, trained=begin is not None, seed=given["seed"]),
         validate=validate,
         held=held,
+        finish=_lora.merge,
     )
     if begin is not None and given["freeze"] == "all":
         return load(_published.keep_as_it_is(job, begin))
     return load(_carry_out(job, begin, ask, where))
+
+
+def _chosen(
+    network: Any, objective: str, settings: dict[str, Any], records: int, where: torch.device, *, learned: bool
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return batch, epochs and learning rate, as far as they were not given, and why.
+
+    Args:
+        network: the backbone.
+        objective: its name.
+        settings: what was given.
+        records: labelled ones to train on.
+        where: the device.
+        learned: whether what is trained has learned already.
+    """
+    from bodh.api import _settings
+
+    length = _settings.default_length(
+        records, smallest=1, given=settings, device=where.type, tokens=reads_tokens(network)
+    )  # fmt: skip
+    rate = _settings.default_rate(network, objective, trained=learned, given=settings)
+    return length | rate, tuple(_settings.reasons(length, rate, f"{records:,} labelled records"))
+
+
+def _notes(start: Any, begin: LoadedModel | None, per_class: int | None, held: tuple[str, ...]) -> dict[str, Any]:
+    """Return what provenance tells of how a fine-tuning began."""
+    from bodh.api import _published
+
+    return {
+        "start": start if begin is None else begin.manifest.files["model.safetensors"].sha256,
+        "freeze": list(held),
+        "labels_per_class": per_class,
+        **_published.notes(begin),
+    }
 
 
 def _with_task(settings: dict[str, Any], task: str) -> dict[str, Any]:
