@@ -69,6 +69,7 @@ class PlainTransformer(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, DEPTH, nn.LayerNorm(width), enable_nested_tensor=False)
         written = nn.TransformerDecoderLayer(width, HEADS, 4 * width, **options)
         self.decoder = nn.TransformerDecoder(written, DEPTH, nn.LayerNorm(width))
+        self.norm = nn.LayerNorm(width)
         for name, weight in self.named_parameters():
             if weight.dim() > 1:
                 deep = name.endswith(("out_proj.weight", "linear2.weight"))
@@ -82,7 +83,7 @@ class PlainTransformer(nn.Module):
     def read(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Return the memory [n s d] and where it is padding [n s]."""
         padding = source == 0
-        return self.encoder(self.embed(source, 0), src_key_padding_mask=padding), padding
+        return self.norm(self.encoder(self.embed(source, 0), src_key_padding_mask=padding)), padding
 
     def write(self, target: Tensor, read: tuple[Tensor, Tensor]) -> Tensor:
         """Return logits [n t v] of the token after each."""
@@ -103,6 +104,7 @@ class PlainGRU(nn.Module):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         self.drop = nn.Dropout(DROPOUT)
         self.encoder = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+        self.norm = nn.LayerNorm(width)
         self.first = nn.Linear(width, width)
         self.cell = nn.GRUCell(2 * width, width)
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width, bias=False)
@@ -116,7 +118,7 @@ class PlainGRU(nn.Module):
             self.drop(self.embedding(source)), lengths, batch_first=True, enforce_sorted=False
         )
         out = nn.utils.rnn.pad_packed_sequence(self.encoder(packed)[0], batch_first=True, total_length=source.shape[1])
-        return self.drop(out[0]), padding
+        return self.norm(self.drop(out[0])), padding
 
     def write(self, target: Tensor, read: tuple[Tensor, Tensor]) -> Tensor:
         """Return logits [n t v] of the token after each."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bodh.contracts import Facts, Json, Modality, Needs, RecordStore, Shard, View, can_mask, reads_tokens
+from bodh.contracts import WRITTEN, Facts, Json, Modality, Needs, RecordStore, Shard, View, can_mask, reads_tokens
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -124,22 +124,19 @@ def heard(model: LoadedModel, what: str) -> Json:
 
 
 def go_on(begin: LoadedModel | None) -> Callable[[nn.Module], None] | None:
-    """Return what gives a language model's head to the objective that trains the model on; None: there is nothing.
+    """Return what gives the head of a model that writes to the objective that trains it on; None: there is nothing.
 
     Args:
         begin: the model to start from.
     """
-    if begin is None or begin.manifest.task != "tokens":
+    if begin is None or begin.manifest.task not in WRITTEN:
         return None
     trained = begin.network["head"]
 
     def prepare(objective: nn.Module) -> None:
-        from bodh.heads.language import LanguageHead
-
         kept = cast("Any", objective).keep()
-        head = kept["head"] if "head" in kept else None
-        if isinstance(head, LanguageHead):
-            head.take_over(cast("LanguageHead", trained))
+        if "head" in kept and type(kept["head"]) is type(trained):
+            kept["head"].take_over(trained)
 
     return prepare
 

@@ -35,7 +35,7 @@ class Config(BaseConfig):
 
 
 class Decoder(nn.Module):
-    """The head: an embedding of the ids, layers that read the memory, and the same embedding to tell the next id.
+    """The head: an embedding of the ids, layers that read the normalised memory, and the embedding to tell the next id.
 
     Args:
         spec: how `build` makes it again.
@@ -54,7 +54,9 @@ class Decoder(nn.Module):
         # sines are of size 1, so the ids' vectors are brought to it too (Vaswani et al. 2017, section 3.4)
         self.scale = math.sqrt(config.width) if transformer and config.positions == "sinusoidal" else 1.0
         nn.init.normal_(self.embedding.weight, std=0.02 if self.scale == 1 else 1 / self.scale)
-        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        # networks give tokens of any size, a GRU small ones, and attention to those learns nothing for hundreds of
+        # steps (copying three words: loss 1.4 after 150 steps without, 0.05 with)
+        self.norm = nn.LayerNorm(memory)
         self.layers: Any
         if transformer:
             self.layers = TransformerLayers(
@@ -83,12 +85,30 @@ class Decoder(nn.Module):
             ConfigError: texts are longer than the context.
         """
         self._check(ids.shape[1])
-        out: Tensor = self.layers(self._embed(ids), memory, seen)
+        out: Tensor = self.layers(self._embed(ids), self.norm(memory), seen)
         return out
 
     def logits(self, states: Tensor) -> Tensor:
         """Return logits `[… v]` of `states` `[… d]`."""
         return F.linear(states, self.embedding.weight)
+
+    def take_over(self, other: Decoder) -> None:
+        """Go on from a trained decoder.
+
+        Raises:
+            ConfigError: the other one is of another kind.
+        """
+        differ = {
+            key: (value, self.spec.arguments.get(key))
+            for key, value in other.spec.arguments.items()
+            if key != "dropout" and self.spec.arguments.get(key) != value
+        }
+        if differ:
+            told = ", ".join(f"{key} {theirs} there, {ours} here" for key, (theirs, ours) in differ.items())
+            raise ConfigError(
+                f"the decoder of the model to start from is another one ({told}); give this objective the same settings"
+            )
+        self.load_state_dict(other.state_dict())
 
     def start(self, memory: Tensor, seen: Tensor | None, length: int) -> Any:
         """Return what `advance` needs to write up to `length` tokens after `memory` `[n s d']`.
@@ -99,7 +119,7 @@ class Decoder(nn.Module):
             ConfigError: that is more than the context.
         """
         self._check(length)
-        return self.layers.start(memory, seen, length)
+        return self.layers.start(self.norm(memory), seen, length)
 
     def advance(self, ids: Tensor, state: Any) -> Tensor:
         """Return logits `[n v]` of the id after the next ids `ids` `[n]`; `state` holds them then."""

@@ -105,7 +105,12 @@ def test_transformer_against_pytorchs_own_layers():
         with torch.no_grad():
             for mine, theirs in state.items():
                 mine.copy_(theirs)
-            x = layer(x, memory, tgt_mask=later, memory_key_padding_mask=(~seen).float().masked_fill(~seen, -torch.inf))
+            x = layer(
+                x,
+                head.norm(memory),
+                tgt_mask=later,
+                memory_key_padding_mask=(~seen).float().masked_fill(~seen, -torch.inf),
+            )
     with torch.no_grad():
         torch.testing.assert_close(head(ids, memory, seen), head.logits(head.layers.norm(x)), atol=1e-5, rtol=1e-4)
 
@@ -119,7 +124,7 @@ def test_gru_against_the_paper_word_for_word():
     with torch.no_grad():
         told = head(ids, memory, seen)
         for row in range(3):
-            read = memory[row, seen[row]]
+            read = head.norm(memory[row, seen[row]])
             state = torch.tanh(own.first(read.mean(dim=0)))
             for place in range(7):
                 fit = [float(own.score(torch.tanh(own.query(state) + own.key(one)))) for one in read]
