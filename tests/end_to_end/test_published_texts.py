@@ -64,6 +64,19 @@ def test_without_a_tokenizer_it_is_refused(published, tmp_path) -> None:
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="holds no weights"):
         bodh.load(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"published weights are named beside their network: --from transformer weights="
+    ):
+        bodh.finetune(LABELLED, start=tmp_path)
+
+
+def test_a_name_of_the_hub_is_fetched(published, monkeypatch) -> None:
+    from bodh.backbones import _text_weights
+
+    asked = []
+    monkeypatch.setattr(_text_weights, "fetch", lambda name: asked.append(name) or published)
+    assert bodh.load("hf:someone/tiny-bert").folder.name.startswith("tiny-bert-")
+    assert asked == ["hf:someone/tiny-bert"]
 
 
 @pytest.mark.parametrize("backbone", ["transformer", "huggingface"])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bodh")
 
+REMOTE = "hf:"
+"""Before the name of a model of the hub; it is fetched."""
 LONGEST = 512
 """Tokens of a row at most, where the model does not say how long its texts were."""
 
@@ -28,9 +30,11 @@ SAMPLE = (
 
 
 def is_published(path: Any) -> bool:
-    """Return whether `path` is the folder of a language model as the library transformers keeps it."""
+    """Return whether `path` is the folder of a language model as the library transformers keeps it, or "hf:NAME"."""
     if not isinstance(path, str | Path):
         return False
+    if str(path).startswith(REMOTE):
+        return True
     folder = Path(path).expanduser()
     own = (folder / "model.json").exists() or (folder / "model" / "model.json").exists()
     return not own and (folder / "config.json").is_file() and folder.is_dir()
@@ -51,14 +55,19 @@ def converted(path: str | Path) -> Path:
     from bodh.model.save import save_model
     from bodh.records.cache import cache_root
 
-    source = Path(path).expanduser()
+    remote = str(path).startswith(REMOTE)
+    source = _text_weights.fetch(str(path)) if remote else Path(path).expanduser()
     folder = _text_weights.open_folder(source)
     if folder.tokenizer is None:
         raise ConfigError(
             f"{source} has no tokenizer.json, and the network knows only its own tokenizer's ids; "
             "get the whole folder as it was published"
         )
-    target = cache_root() / "published" / f"{source.name}-{_digest(source, folder)}"
+    target = (
+        cache_root()
+        / "published"
+        / f"{str(path).rpartition('/')[2] if remote else source.name}-{_digest(source, folder)}"
+    )
     if (target / "model.json").is_file():
         return target
     own = folder.kind in _layouts.SETTINGS

@@ -30,7 +30,8 @@ def load(path: str | Path | Model) -> Model:
 
     Args:
         path: a model folder, or a run folder with a model in it; a model comes back as it is. The folder of a
-            published language model (config.json, weights, tokenizer.json) is made into one, once, in the cache.
+            published language model (config.json, weights, tokenizer.json), or hf:NAME, which fetches one, is made
+            into one, once, in the cache.
 
     Returns:
         a handle; the weights are read when they are first needed.

@@ -72,6 +72,8 @@ def find(path: str | Path) -> Path:
         raise ModelError(f"no model at {str(path)!r}: no such folder; give a model folder or a run folder")
     what = "a file" if folder.is_file() else "a folder without model.json"
     hint = "; the run has not finished: type bodh pretrain … --resume" if (folder / "checkpoints").is_dir() else ""
+    if (folder / "config.json").is_file():
+        hint = f"; published weights are named beside their network: --from transformer weights={folder}"
     raise ModelError(f"no model at {str(path)!r}: it is {what}; give a model folder or a run folder{hint}")
 
 
