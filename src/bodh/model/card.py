@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from bodh.contracts import WRITTEN
 from bodh.model.manifest import Manifest
 
 KINDS = {
@@ -50,7 +51,7 @@ def card(manifest: Manifest, *, parameters: int, name: str) -> str:
 
 def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
     kind = manifest.modality.name
-    words = KINDS.get(kind, KINDS[""])
+    words = KINDS.get("text" if kind == "pairs" else kind, KINDS[""])
     data = manifest.provenance.get("data")
     data = data if isinstance(data, dict) else {}
     objective = manifest.provenance.get("objective")
@@ -68,7 +69,9 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
         "prepare": manifest.modality.config,
         "family": "supervised" if family == "supervise" else "self-supervised",
         "training_records": f"{data['records']:,}" if isinstance(data.get("records"), int) else "",
-        "classifies": manifest.task not in {None, "regress", "tokens"},
+        "classifies": manifest.task not in {None, "regress", *WRITTEN},
+        "writes": manifest.task == "sequence",
+        "reads_texts": kind in {"text", "pairs"},
         "speaks": manifest.task == "tokens",
         "measures": manifest.task == "regress",
         "deciding": {"multi": "finds any number of", "binary": "decides between"}.get(
