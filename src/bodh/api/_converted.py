@@ -63,11 +63,8 @@ def converted(path: str | Path) -> Path:
             f"{source} has no tokenizer.json, and the network knows only its own tokenizer's ids; "
             "get the whole folder as it was published"
         )
-    target = (
-        cache_root()
-        / "published"
-        / f"{str(path).rpartition('/')[2] if remote else source.name}-{_digest(source, folder)}"
-    )
+    name = str(path).removeprefix(REMOTE).rpartition("/")[2] if remote else source.name
+    target = cache_root() / "published" / f"{name}-{_digest(source, folder)}"
     if (target / "model.json").is_file():
         return target
     own = folder.kind in _layouts.SETTINGS

@@ -40,7 +40,9 @@ def configured(model: str, values: Mapping[str, Any], *, published: bool = False
     """
     kind = _default(model)
     known = known_settings(model)
-    if not published and (unknown := sorted(set(values) - known)):
+    if "vocab_size" not in known:
+        raise ConfigError(f"{model!r} reads no texts; allowed are {', '.join(KINDS)} and the like")
+    if not published and (unknown := sorted(set(values) - known - {"pad_token_id"})):
         raise ConfigError(f"backbone.{unknown[0]}: no setting of {model}{suggestion(unknown[0], sorted(known))}")
     with quiet():
         size = int(values.get("vocab_size", getattr(kind, "vocab_size", 0) or 0))
