@@ -67,7 +67,7 @@ class Context:
         if self.labelled:
             self._check_classes()
         full = len(self.positions["train"])
-        if full > config.records:
+        if self.labelled and full > config.records:
             share = label_budget(self.targets("train"), fraction=config.records / full, seed=SPLIT_SEED)
             self.positions["train"] = self.positions["train"][share]
             self.notes.append(f"probes use {len(share):,} of {full:,} training records, drawn class by class")

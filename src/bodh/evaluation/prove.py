@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bodh")
 
 ROOM = "evaluation/protocols"
-ORDER = ("translate", "budget", "task", "regress", "linear", "knn", "retrieval", "novelty", "cluster", "label_free")
+ORDER = (
+    "translate",
+    "perplexity",
+    "budget",
+    "task",
+    "regress",
+    "linear",
+    "knn",
+    "retrieval",
+    "novelty",
+    "cluster",
+    "label_free",
+)
 """The order in which a reader wants them; protocols of others come after."""
 CLASSES = ("single", "binary", "multi")
 """What labels mean to a protocol that says nothing of it (`TASKS`)."""
@@ -139,7 +151,7 @@ def _obstacle(context: Context, name: str, *, automatic: bool) -> str:
     module = _catalog.get(ROOM, name)
     task = context.model.manifest.task
     if task not in getattr(module, "MODELS", (task,)):
-        return "the model writes no texts"
+        return "it is for models of another kind"
     if automatic and task == "sequence" and not hasattr(module, "MODELS"):
         return "a model of pairs is judged by what it writes"
     if module.LABELS and not context.labelled:
@@ -163,8 +175,12 @@ def _verdict(context: Context, results: Mapping[str, ProtocolResult]) -> Verdict
         told = sentence(dict(results["translate"].figures))
         return no_verdict(f"{told} It learned from pairs, so whether learning without labels helped is no question.")
     if not context.labelled:
+        from bodh.evaluation.protocols.perplexity import sentence as told
+
+        found = f"{told(dict(results['perplexity'].figures))} " if "perplexity" in results else ""
         return no_verdict(
-            "The data has no labels, so nothing can be said about use for a task; give labelled data of the same kind."
+            f"{found}The data has no labels, so nothing can be said about use for a task; "
+            "give labelled data of the same kind."
         )
     if context.saw_labels:
         return no_verdict(f"This backbone did not learn without labels alone: {context.saw_labels}.")
