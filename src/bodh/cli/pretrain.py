@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def show(payload: Json, console: Console) -> None:
     """Print where the model is, what it is, and what to type next."""
     place = payload["run"] or payload["model"]
-    trained(console, payload, [f"bodh evaluate {place} LABELLED", f"bodh finetune LABELLED --from {place}"])
+    following = [f"bodh evaluate {place} LABELLED", f"bodh finetune LABELLED --from {place}"]
+    if payload["task"] == "sequence":
+        following = [f'bodh translate {place} "a text"', f"bodh evaluate {place} PAIRS data.input=NAME data.target=NAME"]
+    trained(console, payload, following)
 
 
 COMMAND = Command("pretrain", show)
