@@ -17,7 +17,8 @@ def show(payload: Json, console: Console) -> None:
     place = payload["run"] or payload["model"]
     following = [f"bodh evaluate {place} LABELLED", f"bodh finetune LABELLED --from {place}"]
     if payload["task"] == "sequence":
-        following = [f'bodh translate {place} "a text"', f"bodh evaluate {place} PAIRS data.input=NAME data.target=NAME"]
+        measured = f"bodh evaluate {place} PAIRS data.input=NAME data.target=NAME"
+        following = [f'bodh translate {place} "a text"', measured]
     trained(console, payload, following)
 
 
