@@ -7,7 +7,7 @@ linear layer W becomes W + 2 B A with A of `rank` rows; B is 0 at first, so that
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _optional
 from bodh.contracts import Json, derive_seed
@@ -95,6 +95,7 @@ def merge(networks: nn.ModuleDict) -> nn.ModuleDict:
     for module in list(networks.modules()):
         for name, child in list(module.named_children()):
             if hasattr(child, "get_base_layer") and hasattr(child, "merge"):
-                child.merge(safe_merge=True)
-                setattr(module, name, child.get_base_layer())
+                adapted = cast("Any", child)
+                adapted.merge(safe_merge=True)
+                setattr(module, name, adapted.get_base_layer())
     return networks.requires_grad_(True)

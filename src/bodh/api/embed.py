@@ -177,7 +177,8 @@ def shaped(vectors: np.ndarray, dimensions: int, *, normalise: bool) -> np.ndarr
     cut = vectors[:, :dimensions]
     if not normalise:
         return cut
-    return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    unit: np.ndarray = cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return unit
 
 
 def positions(store: RecordStore, split: str | None) -> np.ndarray:

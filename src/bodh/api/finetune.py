@@ -138,7 +138,8 @@ def finetune(
     positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]))
     if _semi.wants_unlabelled(objective, frozen=frozen):
         ready, positions = _semi.with_unlabelled(ready, positions, validate, cast("DataConfig", first["data"]))
-    chosen, reasons = {}, ()
+    chosen: dict[str, float] = {}
+    reasons: tuple[str, ...] = ()
     if not frozen:  # adapters are new weights, and learn at the rate of these
         learned = begin is not None and rank is None
         chosen, reasons = _chosen(network, objective, settings, len(positions), where, learned=learned)

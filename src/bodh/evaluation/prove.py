@@ -175,9 +175,9 @@ def _verdict(context: Context, results: Mapping[str, ProtocolResult]) -> Verdict
         told = sentence(dict(results["translate"].figures))
         return no_verdict(f"{told} It learned from pairs, so whether learning without labels helped is no question.")
     if not context.labelled:
-        from bodh.evaluation.protocols.perplexity import sentence as told
+        from bodh.evaluation.protocols.perplexity import sentence as in_words
 
-        found = f"{told(dict(results['perplexity'].figures))} " if "perplexity" in results else ""
+        found = f"{in_words(dict(results['perplexity'].figures))} " if "perplexity" in results else ""
         return no_verdict(
             f"{found}The data has no labels, so nothing can be said about use for a task; "
             "give labelled data of the same kind."

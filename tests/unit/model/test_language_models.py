@@ -198,3 +198,21 @@ def test_vectors_cut_and_normalised(writer, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), unit, rtol=1e-5, atol=1e-6)
     with pytest.raises(ConfigError, match="dimensions: 17 is out of range; vectors of this model have 1 to 16 numbers"):
         writer.embed(TEXTS[:6], dimensions=17)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_exported_logits_are_those_of_the_model(writer, filler, tmp_path, causal):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = writer if causal else filler
+    for capability in (None, "generate" if causal else "fill"):
+        found = model.export("onnx", tmp_path / f"{capability}.onnx", capability=capability)
+        assert [parity.output for parity in found.parity] == ["embedding", "logits"][0 if capability is None else 1 :]
+        assert all(parity.holds for parity in found.parity)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tmp_path / "None.onnx", providers=["CPUExecutionProvider"])
+    loaded = model.loaded("cpu")
+    ids = loaded.modality.standardise([loaded.modality.encode("The cat")])  # shorter than any record
+    (logits,) = session.run(["logits"], {"tokens": ids})
+    np.testing.assert_allclose(logits, loaded.compute(ids, loaded.capability("all"))["logits"], atol=1e-4)
