@@ -136,7 +136,7 @@ def go_on(begin: LoadedModel | None) -> Callable[[nn.Module], None] | None:
     def prepare(objective: nn.Module) -> None:
         kept = cast("Any", objective).keep()
         if "head" in kept and type(kept["head"]) is type(trained):
-            kept["head"].take_over(trained)
+            cast("Any", kept["head"]).take_over(trained)
 
     return prepare
 

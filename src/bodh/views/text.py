@@ -58,7 +58,7 @@ def settings_of(view: View, base: TextViews) -> TextViews | None:
 
 
 def vary(
-    rows: Sequence[np.ndarray], settings: TextViews, marks: Marks, *, length: int, seed: int, shard: Shard
+    rows: np.ndarray | Sequence[np.ndarray], settings: TextViews, marks: Marks, *, length: int, seed: int, shard: Shard
 ) -> list[np.ndarray]:
     """Return every row of ids `[t]` varied, begin and end in place, at least one token between them.
 
