@@ -59,7 +59,8 @@ def finetune(
         data: labelled folder, file, named data set or array.
         start: model or run folder to start from, or the name of a backbone: to train from scratch, or to start from
             published weights (weights=FILE, or weights=imagenet to fetch them; head=published trains their classifier
-            on, whose classes are then those of the data, in the data's order).
+            on, whose classes are then those of the data, in the data's order). Language models: transformer or
+            huggingface with weights=FOLDER (config.json, weights, tokenizer.json), or weights=hf:NAME to fetch it.
         task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
             measured numbers, also where they are whole.
         freeze: backbone (linear head on frozen features, of the best block where the model remembers one), N (train

@@ -39,7 +39,8 @@ def pretrain(
         data: folder, file, named data set ("sklearn:digits") or array.
         objective: what to learn from: simclr, byol, moco, …; `bodh list objectives` shows all.
         backbone: network: small, cnn, mlp, or any timm or torchvision name; `bodh list backbones` shows all. From
-            published weights with weights=FILE, or weights=imagenet to fetch them.
+            published weights with weights=FILE, or weights=imagenet to fetch them; of language models transformer or
+            huggingface with weights=FOLDER (config.json, weights, tokenizer.json), or weights=hf:NAME to fetch it.
         out: run folder; by default runs/NAME-OBJECTIVE.
         epochs: passes over the data; fractions are allowed.
         minutes: wall-clock budget instead of epochs; the schedule is planned to end in time.
