@@ -1,6 +1,6 @@
 """Does masked language modelling on a CPU's budget help? 1 %, 10 % and 100 % of the labels of three data sets.
 
-    env OMP_NUM_THREADS=1 python benchmarks/masked_lm_budget.py --core 0 --minutes 30 --out runs/masked-lm [--minilm DIR]
+    env OMP_NUM_THREADS=1 python benchmarks/masked_lm_budget.py --core 0 --minutes 30 --out runs/mlm [--minilm DIR]
 
 One Transformer (4 layers, 128 wide) is pretrained with `masked_lm` on the training texts of clinc150, sst2 and ag-news
 together, without labels, for --minutes on one core with one thread. Then, for every data set, share of the labels
@@ -23,6 +23,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Sequence
@@ -91,6 +92,7 @@ def pretrained(sets: dict[str, Texts], options: argparse.Namespace) -> Path:
     if (run / "model" / "model.json").is_file():
         return run
     texts = [text for found in sets.values() for text in [*(text for text, _ in found.train), *found.unlabelled]]
+    shutil.rmtree(run, ignore_errors=True)
     table = write(options.out / "texts.jsonl", [{"text": text} for text in texts])
     before = time.process_time()
     bodh.pretrain(
@@ -123,6 +125,7 @@ def tuned(arm: str, labelled: list[tuple[str, str]], test: list[tuple[str, str]]
     import bodh
 
     out: Path = given.pop("out")
+    shutil.rmtree(out, ignore_errors=True)  # of a time when it was stopped
     table = write(out.with_suffix(".jsonl"), [{"text": t, "label": k, "split": "train"} for t, k in labelled]
                   + [{"text": t, "label": k, "split": "test"} for t, k in test])  # fmt: skip
     batch = min(BATCH, max(4, len(labelled) // 4))
@@ -176,8 +179,10 @@ class MiniLM:
         file = self.out / f"minilm-{name}.npy"
         if not file.exists():
             table = write(self.out / "minilm.jsonl", [{"text": text, "label": label} for text, label in like])
+            run = self.out / f"minilm-{name}"
+            shutil.rmtree(run, ignore_errors=True)  # of a time when it was stopped
             model = bodh.finetune(
-                table, start="transformer", weights=str(self.folder), freeze="backbone", out=self.out / f"minilm-{name}",
+                table, start="transformer", weights=str(self.folder), freeze="backbone", out=run,
                 device="cpu", progress="none", **{"data.input": "text", "data.label": "label"},
             )  # fmt: skip
             np.save(file, model.embed(texts, device="cpu", normalise=True))
