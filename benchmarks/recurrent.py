@@ -161,6 +161,8 @@ def tell(out: Path, rows: list[dict[str, Any]], lengths: list[int], steps: int) 
     table: list[list[Any]] = []
     for kind in KINDS:
         for way in WAYS:
+            if not any((row["kind"], row["way"]) == (kind, way) for row in rows):
+                continue
             cells = [spoken(rows, task="memory", kind=kind, way=way, length=length) for length in lengths]
             table.append([kind, way, *cells, spoken(rows, task="mnist", kind=kind, way=way)])
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))

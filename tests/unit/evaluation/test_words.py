@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -28,7 +29,7 @@ class Lines:
     """A model whose records are numbers of lines."""
 
     def __init__(self, lines: list[str]) -> None:
-        self.lines = lines
+        self.device = torch.device("cpu")
         self.modality = SimpleNamespace(texts=lambda rows: [lines[int(row[0])] for row in rows])
 
 
