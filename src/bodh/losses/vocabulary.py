@@ -36,7 +36,7 @@ def vocabulary_loss(features: Tensor, weight: Tensor, bias: Tensor | None, targe
     if torch.is_grad_enabled() and learns and len(features) * len(weight) > FEW:
         loss: Tensor = _Pieces.apply(features, weight, bias, targets)  # type: ignore[no-untyped-call]
         return loss
-    pieces = zip(*(part.split(_rows(weight)) for part in (features, targets)), strict=True)
+    pieces = zip(*(torch.split(part, _rows(weight)) for part in (features, targets)), strict=True)
     each = [F.cross_entropy(_full(F.linear(x, weight, bias)), y, reduction="sum") for x, y in pieces]
     return torch.stack(each).sum() if each else _full(features.new_zeros(()))
 

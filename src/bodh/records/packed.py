@@ -52,7 +52,8 @@ class PackedStore:
         """in all texts"""
         windows = -(-self.tokens // length)
         self.shape: tuple[int, ...] | None = (length,)
-        self.name, self.class_names = store.name, ()
+        self.name = store.name
+        self.class_names: tuple[str, ...] = ()
         self.ids: Sequence[str] = Numbered.of(f"{store.name}/window", windows)
         self.splits = np.full(windows, "train")
         self.targets: np.ndarray | None = None
