@@ -41,6 +41,7 @@ def fit_scratch(
     """
     import torch
 
+    from bodh.api._settings import default_rate
     from bodh.api._training import Data, Job, resolve_job, run_training, task_of
     from bodh.train.engine import Engine, resolve_precision
 
@@ -61,6 +62,7 @@ def fit_scratch(
     }
     fresh = model.untrained(seed=seed)
     objective = "regress" if task_of(store.targets, store.class_names) == "regress" else "classify"
+    settings |= default_rate(fresh.network["backbone"], objective, trained=False, given={})  # as finetune has it
     sections = resolve_job(settings, objective, model.modality.name, {})
     job = Job(
         verb="scratch", objective=objective, reasons=(), sections=sections,

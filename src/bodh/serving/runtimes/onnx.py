@@ -68,8 +68,9 @@ class OnnxModel:
         return dict(zip(self.outputs, values, strict=True))
 
     def blank(self, n: int = 1) -> np.ndarray:
-        """Return `n` rows of zeros that fit the input (varying sides are 32): to warm up with."""
-        shape = [n, *(axis if isinstance(axis, int) else 32 for axis in self.input.shape[1:])]
+        """Return `n` rows of zeros that fit the input (varying axes are 32, texts no longer than they may be)."""
+        most = min(32, int(self.manifest.modality.config.get("length") or 32))
+        shape = [n, *(axis if isinstance(axis, int) else most for axis in self.input.shape[1:])]
         return np.zeros(shape, dtype=self.input.dtype)
 
 
