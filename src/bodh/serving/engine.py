@@ -116,7 +116,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         work = [loop.run_in_executor(self._decoders, _decode, served.modality, upload) for upload in uploads]
         try:
-            rows = np.concatenate(await asyncio.gather(*work))
+            rows = _joined(await asyncio.gather(*work), served.modality)
         except BaseException:
             for one in work:
                 one.cancel()
@@ -180,6 +180,15 @@ def _decode(modality: Modality, upload: Upload) -> np.ndarray:
         raise problems.unreadable(f"{upload.name}: not a record of modality {modality.name!r}") from None
     except MemoryError:
         raise problems.too_large(f"{upload.name}: too large to decode") from None
+
+
+def _joined(parts: Sequence[np.ndarray], modality: Modality) -> np.ndarray:
+    """Return records `[1 …]` as one array; of texts, the shorter ones are filled up."""
+    longest = max(part.shape[1] for part in parts)
+    if parts[0].ndim == 2 and any(part.shape[1] < longest for part in parts):
+        padding = getattr(modality, "network_arguments", {}).get("padding", 0)
+        parts = [np.pad(part, ((0, 0), (0, longest - part.shape[1])), constant_values=padding) for part in parts]
+    return np.concatenate(parts)
 
 
 def _fitting(rows: np.ndarray, model: OnnxModel) -> np.ndarray:
