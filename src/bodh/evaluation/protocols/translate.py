@@ -29,6 +29,8 @@ COPY = "copy"
 SENTENCES = 5000
 """Test sentences that are translated at most, evenly spaced."""
 EXAMPLES = 12
+LETTERS = 160
+"""Letters of an example's texts that are shown at most."""
 NAMES = {PRETRAINED: "the model", COPY: "the source, copied", "untrained": TITLES["untrained"]}
 
 
@@ -123,6 +125,11 @@ def _examples(context: Context, rows: list[np.ndarray], texts: list[str], refere
     modality = cast("Any", context.model.modality)
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int))
     return [
-        {"read": modality.text(rows[place]), "written": texts[place], "reference": references[place][0]}
+        {
+            name: text if len(text) <= LETTERS else f"{text[:LETTERS]}…"
+            for name, text in (
+                ("read", modality.text(rows[place])), ("written", texts[place]), ("reference", references[place][0])
+            )
+        }
         for place in chosen
-    ]
+    ]  # fmt: skip
