@@ -108,12 +108,10 @@ def pretrain(
     _objective.check(choice.objective, module.NEEDS, network, cast("Any", ready.modality).prepared_shape)
     windows = windows_of(module.NEEDS, ready, positions)
     rows = len(positions) if windows is None else len(windows.train)
-    length = _settings.default_length(
-        rows, smallest=module.NEEDS.smallest_batch, given=settings, device=where.type,
-        tokens=reads_tokens(network),
+    pace, reasons = _paced(
+        network, choice.objective, f"{rows:,} {'records' if windows is None else 'rows'}", rows,
+        settings=settings, device=where.type, trained=begin is not None,
     )  # fmt: skip
-    rate = _settings.default_rate(network, choice.objective, trained=begin is not None, given=settings)
-    reasons = _settings.reasons(length, rate, f"{rows:,} {'records' if windows is None else 'rows'}")
     vary = None
     if begin is None and teacher is None and given["backbone"] == "auto":
         vary = _settings.smaller_views(ready.modality, backbone=choice.backbone, device=where.type)
@@ -125,22 +123,29 @@ def pretrain(
         verb="pretrain",
         objective=choice.objective,
         reasons=(*choice.reasons, *reasons),
-        sections=_training.resolve_job(settings, choice.objective, source.modality, length | rate),
-        data=ready,
-        positions=positions,
-        network=network,
-        device=given["device"],
-        out=given["out"],
-        resume=resume,
-        started=started,
-        notes=notes,
-        vary=vary,
+        sections=_training.resolve_job(settings, choice.objective, source.modality, pace),
+        data=ready, positions=positions, network=network,
+        device=given["device"], out=given["out"], resume=resume, started=started, notes=notes, vary=vary,
         teacher=None if teacher is None else teacher.backbone,
         windows=windows,
         validate=ready.val if source.modality == "pairs" else None,
         prepare=_objective.go_on(begin),
-    )
+    )  # fmt: skip
     return load(_training.execute(job))
+
+
+def _paced(
+    network: Any, objective: str, of: str, rows: int, *, settings: Json, device: str, trained: bool
+) -> tuple[Json, list[str]]:
+    """Return batch, epochs and learning rate where the user said nothing of them, and why these."""
+    from bodh.api import _settings
+
+    smallest = _catalog.get("objectives", objective).NEEDS.smallest_batch
+    length = _settings.default_length(
+        rows, smallest=smallest, given=settings, device=device, tokens=reads_tokens(network)
+    )
+    rate = _settings.default_rate(network, objective, trained=trained, given=settings)
+    return length | rate, _settings.reasons(length, rate, of)
 
 
 def _refuse_heads(settings: Json) -> None:
