@@ -162,7 +162,11 @@ def _shelves(block: Gallery, gallery: Iterator[bytes]) -> list[list[dict[str, An
     for row in block.rows:
         shelf = []
         for one in row:
-            told: dict[str, Any] = {"caption": one.caption, "tone": one.tone, "words": one.png if isinstance(one.png, str) else ""}
+            told: dict[str, Any] = {
+                "caption": one.caption,
+                "tone": one.tone,
+                "words": one.png if isinstance(one.png, str) else "",
+            }
             if isinstance(one.png, str):
                 shelf.append(told)
                 continue
