@@ -2,7 +2,7 @@
 
 One file, weights inside, from raw input (image: uint8) to named outputs; every axis that is a letter in the model's
 input spec may have any size. The file says all that a server needs in its metadata: `bodh.manifest` (the whole
-`model.json`), `bodh.class_names`, `bodh.capability`, and what the modality needs beside it (`bodh.file.tokenizer.json`).
+`model.json`), `bodh.class_names`, `bodh.capability`, and what the modality needs beside it (`bodh.file.NAME`).
 """
 
 from __future__ import annotations
