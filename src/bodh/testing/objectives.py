@@ -116,7 +116,9 @@ class Subject:
         if self.text:
             from bodh.backbones import transformer
 
-            own = {"width": 16, "depth": 2, "heads": 2, **getattr(self.module, "BACKBONE", {})}
+            wanted: dict[str, Any] = getattr(self.module, "BACKBONE", {})
+            known = {key: value for key, value in wanted.items() if key in transformer.Config.model_fields}
+            own = {"width": 16, "depth": 2, "heads": 2, **known}
             return transformer.build(shape=self.shape, vocabulary=VOCABULARY, padding=0, **own)
         if not self.module.NEEDS.masking:
             return TinyBackbone(self.shape)
