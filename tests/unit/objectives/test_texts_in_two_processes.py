@@ -16,12 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 from bodh.backbones import transformer
 from bodh.contracts import Batch, Facts, Progress, Tokens
 from bodh.losses.gather import average
-from bodh.objectives import causal_lm, masked_lm, simcse, tsdae
+from bodh.objectives import causal_lm, masked_lm, seq2seq, simcse, tsdae
 
 V, N, STEPS = 30, 8, 2
 SPECIAL = np.arange(V) < 5
 FACTS = Facts(100, STEPS, N, shape=(12,), tokens=Tokens(V, 0, 1, 2, 3, 4, SPECIAL, SPECIAL))
-NAMES = ("causal_lm", "masked_lm", "simcse", "tsdae")
+NAMES = ("causal_lm", "masked_lm", "seq2seq", "simcse", "tsdae")
 
 
 def _build(name: str) -> Any:
@@ -31,8 +31,9 @@ def _build(name: str) -> Any:
     )
     if name == "simcse":
         return simcse.SimCSE(backbone, nn.Linear(8, 8), temperature=0.2).double()
-    module = {"causal_lm": causal_lm, "masked_lm": masked_lm, "tsdae": tsdae}[name]
-    config = module.Config(heads=2) if name == "tsdae" else module.Config()
+    module = {"causal_lm": causal_lm, "masked_lm": masked_lm, "seq2seq": seq2seq, "tsdae": tsdae}[name]
+    own = {"tsdae": {"heads": 2}, "seq2seq": {"dropout": 0.0}}
+    config = module.Config(**own.get(name, {}))
     return module.build(backbone, config, FACTS).double()
 
 
