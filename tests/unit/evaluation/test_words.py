@@ -12,6 +12,7 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from bodh.api.evaluate import novel_records
 from bodh.errors import DataError
 from bodh.evaluation import words
 from bodh.evaluation.config import EvaluationConfig
@@ -156,6 +157,13 @@ def test_a_novel_class_that_is_none_is_told() -> None:
     context = Context(trained(), digits(), config=EvaluationConfig(baselines=("none",), novel="zehn"))
     with pytest.raises(DataError, match="no class is called 'zehn'"):
         novelty.run(context)
+
+
+def test_what_is_neither_class_nor_data_is_told_as_both() -> None:
+    config = EvaluationConfig(novel="nowhere/at/all")
+    with pytest.raises(DataError, match=r"novel='nowhere/at/all' is no class of 'digits', and as data: no such file"):
+        novel_records(trained(), digits(), config, {})
+    assert novel_records(trained(), digits(), EvaluationConfig(novel="सात"), {}) is None
 
 
 def test_mahalanobis_is_the_plain_one() -> None:
