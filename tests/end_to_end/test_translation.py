@@ -16,6 +16,7 @@ from bodh.errors import ConfigError, DataError, ModelError, OutputError
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sacrebleu")
+pytestmark = pytest.mark.slow
 
 NUMBERS = dict(
     zip(
@@ -50,7 +51,7 @@ def _numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _model(numbers: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> bodh.Model:
     own = {"backbone.depth": 1, "backbone.heads": 4} if request.param == "transformer" else {}
     return bodh.pretrain(
-        str(numbers), backbone=request.param, out=tmp_path_factory.mktemp("run") / "run", epochs=11,
+        str(numbers), backbone=request.param, out=tmp_path_factory.mktemp("run") / "run", epochs=18,
         **{"data.input": "en", "data.target": "hi", "learning_rate": 0.04, "backbone.width": 48,
            "backbone.dropout": 0.0, "objective.dropout": 0.0, "objective.label_smoothing": 0.0, **SMALL, **own},
     )  # fmt: skip
