@@ -101,6 +101,8 @@ def test_wrong_uses_are_told(model: bodh.Model, tmp_path: Path):
         model.translate([" "])
     with pytest.raises(DataError, match=r"missing\.txt"):
         model.translate("missing.txt")
+    with pytest.raises(ConfigError, match="measured one by one"):
+        bodh.evaluate(model, "anything", against=model)
     with pytest.raises(ModelError, match="bodh translate"):
         model.predict("one")
     out = tmp_path / "there.jsonl"

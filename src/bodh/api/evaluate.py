@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bodh.contracts import Json
-from bodh.errors import DataError, OutputError
+from bodh.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,6 +129,11 @@ def _only_what_compares(given: Json, one: Model, other: Model) -> Json:
     """Return the arguments that leave out what two models need not: baselines and protocols, where nobody asked."""
     from bodh.api._versus import with_heads
 
+    if "sequence" in {one.manifest.task, other.manifest.task}:
+        raise ConfigError(
+            "against: models that write texts are measured one by one; type: bodh evaluate MODEL DATA for each, and "
+            "compare their BLEU with its interval"
+        )
     protocol = "task" if with_heads((one, other)) else "linear"
     changed = {"protocol": protocol} if given["protocol"] == "auto" else {}
     return changed | ({"baselines": "none"} if given["baselines"] == "auto" else {})
