@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bodh.contracts import Json, Parity
+from bodh.contracts import Json
+from bodh.exporters.contract import Parity
 
 if TYPE_CHECKING:
     from bodh.api.load import Model

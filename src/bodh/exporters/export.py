@@ -17,8 +17,9 @@ from types import ModuleType
 import numpy as np
 
 from bodh import _catalog
-from bodh.contracts import Json, Parity
+from bodh.contracts import Json
 from bodh.errors import DataError, OutputError, ParityError
+from bodh.exporters.contract import Parity
 from bodh.model.capabilities import LOGITS, PROBABILITIES, VALUE, Capability, changed_decisions
 from bodh.model.folder import cannot_write, sync_folder
 from bodh.model.loaded import LoadedModel

@@ -1,4 +1,4 @@
-"""Retrieval: do the training records nearest to a test record (cosine) have its class, and is its class mean nearest?
+"""Retrieval: do the training records nearest to a test record have its class, and is its class mean nearest? By cosine.
 
 Recall@k: the share of test records with one of their class among the k nearest. MRR: the mean of 1 / rank of the first
 of its class. Nearest class mean: a class is the mean of its records' directions (Snell et al. 2017, "Prototypical
