@@ -9,6 +9,7 @@ Perplexities compare models with one tokenizer; bits a byte of UTF-8 compare any
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from bodh.metrics.ngrams import Bigrams, Unigrams
 if TYPE_CHECKING:
     from bodh.evaluation.context import Context
     from bodh.model.loaded import LoadedModel
+
+logger = logging.getLogger("bodh")
 
 LABELS = False
 HEAD = False
@@ -95,10 +98,20 @@ def run(context: Context) -> ProtocolResult:
     figures[PRETRAINED] |= {"records": len(texts), "tokens": int(tokens.sum())}
     how = f"; 95 % intervals over texts ({len(draws):,} draws)" if len(draws) else ""
     note = f"{len(texts):,} test texts, {int(tokens.sum()):,} tokens; counted on {len(counted):,} training texts{how}"
+    if _trained_on(context):
+        note += "; THE MODEL WAS TRAINED ON THESE VERY TEXTS, its figures are no test: give data with a test part"
+        logger.warning("perplexity: the model was trained on these very texts; give data with a test part of its own")
     rows = [_row(arm, told) for arm, told in figures.items()]
     return ProtocolResult(
         "perplexity", figures=figures, tables={"perplexity": Grid("Telling the next token", rows, note)}
     )
+
+
+def _trained_on(context: Context) -> bool:
+    """Return whether pretraining saw the texts set aside: without labels and parts it learns from all there are."""
+    origin = context.model.manifest.provenance.get("data") or {}
+    whole = origin.get("records") == len(context.store)
+    return bool(context.derived_test and whole and origin.get("fingerprint") == context.store.fingerprint)
 
 
 def sentence(figures: Json) -> str:
