@@ -154,7 +154,7 @@ def test_no_such_folder(capfd, tmp_path) -> None:
 
 
 def test_a_folder_without_images(capfd, tmp_path) -> None:
-    (tmp_path / "notes.txt").write_text("hello", "utf-8")
+    (tmp_path / "notes.docx").write_text("hello", "utf-8")
     assert tmp_path.name in refused(capfd, "pretrain", tmp_path)
 
 
