@@ -130,7 +130,9 @@ class Modality(Protocol):
     Importing such a file imports no torch: a server decodes with it beside onnxruntime. It may also have `files()`,
     what lies beside model.json by name (`file_names` lists it, and `__init__` takes it back as its second argument:
     a tokenizer); `network_arguments`, what a backbone is told beside the shape; `describe(row)`, a record in words; and
-    `texts(rows)`, stored records as the texts that they are, where a floor should count words instead of numbers.
+    `texts(rows)`, stored records as the texts that they are, where a floor should count words instead of numbers;
+    `cut(lengths)`, how much of stored lengths [n] is read; `answers`, true where records bring what is to be told
+    themselves; and in its file `OBJECTIVE` (name, why) and `BACKBONE`, the defaults where nothing is said.
     """
 
     name: ClassVar[str]

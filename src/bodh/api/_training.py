@@ -17,7 +17,7 @@ from bodh.api import _objective, _run
 from bodh.api._settings import DataConfig, check_batch, check_divisible
 from bodh.api._windows import Windows
 from bodh.config.base import Config
-from bodh.contracts import Facts, Json, Modality, Needs, Objective, RecordStore, Source, Task
+from bodh.contracts import WRITTEN, Facts, Json, Modality, Needs, Objective, RecordStore, Source, Task
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def prepare_data(
         raise DataError(f"the model takes {modality.name} records, but {source.name} holds {source.modality} records")
     budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
     store = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
-    measured = store.targets is not None or source.modality == "pairs"  # what is written is compared later
+    measured = store.targets is not None or getattr(modality, "answers", False)
     if not measured and not (np.asarray(store.splits) != "train").any():
         return Data(source, modality, store, np.arange(len(store)))
     parts = train_val_test(store, SPLIT_SEED)
@@ -381,10 +381,9 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
 
 def bucket_lengths(data: Data, positions: np.ndarray) -> np.ndarray | None:
     """Return how many tokens each text at `positions` has once it is cut; None where rows are of one length anyway."""
-    if data.modality.name not in ("text", "pairs") or data.store.shape is not None:
+    if not hasattr(data.modality, "cut") or data.store.shape is not None:
         return None
-    most: int = cast("Any", data.modality.config).length * (2 if data.modality.name == "pairs" else 1)
-    found: np.ndarray = np.minimum(data.store.lengths()[positions], most)
+    found: np.ndarray = data.modality.cut(data.store.lengths()[positions])
     return found
 
 
@@ -411,16 +410,14 @@ def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Js
     from bodh.model.save import save_model
 
     few = data.train[np.linspace(0, len(data.train) - 1, num=min(64, len(data.train))).astype(int)]
-    speaks = "head" in network and cast("Any", network["head"]).spec.name == "language"
-    has_classes = "head" in network and data.modality.name != "pairs" and not speaks
-    writes = "head" in network and data.modality.name == "pairs"
+    task: Task | None = getattr(network["head"], "task", data.task) if "head" in network else None
     origin = {"name": data.source.name, "fingerprint": data.store.fingerprint, "records": len(data.train)}
     save_model(
         run / "model",
         network=network,
         modality=data.modality,
-        task="sequence" if writes else "tokens" if speaks else data.task if has_classes else None,
-        class_names=data.store.class_names if has_classes else (),
+        task=task,
+        class_names=data.store.class_names if task is not None and task not in WRITTEN else (),
         records=data.modality.standardise(data.store.rows(few)),
         provenance={"data": origin, **provenance},
         metrics=metrics,

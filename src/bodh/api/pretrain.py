@@ -128,7 +128,7 @@ def pretrain(
         device=given["device"], out=given["out"], resume=resume, started=started, notes=notes, vary=vary,
         teacher=None if teacher is None else teacher.backbone,
         windows=windows,
-        validate=ready.val if source.modality == "pairs" else None,
+        validate=ready.val if getattr(ready.modality, "answers", False) else None,
         prepare=_objective.go_on(begin),
     )  # fmt: skip
     return load(_training.execute(job))

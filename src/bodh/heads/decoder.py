@@ -6,7 +6,7 @@ Axis letters: `n` rows, `s` tokens of the memory, `t` tokens written, `d` width,
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from bodh.config.base import Config as BaseConfig
 from bodh.config.resolve import resolve
-from bodh.contracts import NetworkSpec
+from bodh.contracts import NetworkSpec, Task
 from bodh.errors import ConfigError
 from bodh.heads._gru_decoder import GruLayers
 from bodh.heads._transformer_decoder import TransformerLayers
@@ -43,6 +43,9 @@ class Decoder(nn.Module):
         memory: d', width of the memory's tokens.
         vocabulary: v.
     """
+
+    task: ClassVar[Task] = "sequence"
+    """What a model with this head tells."""
 
     def __init__(self, spec: NetworkSpec, config: Config, *, memory: int, vocabulary: int) -> None:
         super().__init__()

@@ -7,13 +7,13 @@ to improve language models", arXiv 1608.05859. Axes: `n` rows, `t` tokens, `m` c
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bodh.contracts import Backbone, NetworkSpec, TextBackbone, Tokens, reads_tokens
+from bodh.contracts import Backbone, NetworkSpec, Task, TextBackbone, Tokens, reads_tokens
 from bodh.errors import ConfigError
 from bodh.losses.gather import average
 from bodh.losses.vocabulary import vocabulary_loss
@@ -28,6 +28,9 @@ class LanguageHead(nn.Module):
     With `transform` it is BERT's: a linear layer, GELU and a normalisation before the output, which has a bias
     (Devlin et al. 2018, run_pretraining.py); without, GPT-2's: the output alone.
     """
+
+    task: ClassVar[Task] = "tokens"
+    """What a model with this head tells."""
 
     def __init__(self, dim: int, vocabulary: int, *, transform: bool, eps: float = EPS) -> None:
         super().__init__()

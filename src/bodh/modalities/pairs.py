@@ -41,6 +41,10 @@ class PairsConfig(Config):
     special: SpecialIds = Field(SpecialIds(), description="ids that mean something; found when the tokenizer is")
 
 
+OBJECTIVE = ("seq2seq", "pairs of texts: one is read, the other written")
+BACKBONE = "transformer"
+
+
 class Modality:
     """Pairs as `contracts.Modality`: stored as int32 `[s + t]`, source and target, each from begin to end, whole.
 
@@ -51,6 +55,8 @@ class Modality:
     name: ClassVar[str] = "pairs"
     file_names: ClassVar[tuple[str, ...]] = (FILE,)
     """What lies beside model.json; see `files`."""
+    answers: ClassVar[bool] = True
+    """What a model of pairs writes is compared with the target, so some are set aside as labelled records are."""
 
     def __init__(self, config: BaseModel, files: Mapping[str, bytes] | None = None) -> None:
         self.config = config if isinstance(config, PairsConfig) else PairsConfig.model_validate(config.model_dump())
@@ -109,6 +115,11 @@ class Modality:
     def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Return the sources of rows as int64 `[n s]`: cut to `length`, the end token last, filled up at the end."""
         return self._codec.filled([self.sides(row)[0] for row in rows], self.config.length)
+
+    def cut(self, lengths: np.ndarray) -> np.ndarray:
+        """Return how many tokens of pairs of `lengths` [n] are read, at most `length` of either text."""
+        read: np.ndarray = np.minimum(lengths, 2 * self.config.length)
+        return read
 
     def prepare(self) -> nn.Module:
         """Return the module from ids `[n s]` to the same ids, int64."""

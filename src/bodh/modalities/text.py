@@ -40,6 +40,10 @@ class TextConfig(Config):
     views: TextViews = Field(TextViews(), description="how views may vary")
 
 
+OBJECTIVE = ("masked_lm", "a word from the words around it, what texts teach best")
+BACKBONE = "transformer"
+
+
 class Modality:
     """Texts as `contracts.Modality`: stored as int32 `[t]`, begin + ids + end, whole; prepared to int64 `[n t]`."""
 
@@ -97,6 +101,11 @@ class Modality:
         Filled up to the longest of them, rounded up to a multiple of 8. Rows of `length` pass untouched.
         """
         return self._codec.filled(rows, self.config.length)
+
+    def cut(self, lengths: np.ndarray) -> np.ndarray:
+        """Return how many tokens of texts of `lengths` [n] are read."""
+        read: np.ndarray = np.minimum(lengths, self.config.length)
+        return read
 
     def prepare(self) -> nn.Module:
         """Return the module from ids `[n t]` to the same ids, int64."""
