@@ -2,9 +2,9 @@
 
 What pixels on their principal components are for images: the floor that needs no network. TF-IDF (Spärck Jones 1972,
 "A statistical interpretation of term specificity"; Salton & Buckley 1988: logarithm of the counts, rows of length 1),
-kept sparse: principal components lose a few points to it (measured on clinc150: 0.898 of 768 components, 0.911 whole).
+kept sparse: its principal components tell a little less.
 
-Pieces of words are worth having: measured with 10 labels a class on clinc150, 0.82 with them and 0.77 without.
+Pieces of words beside whole ones help most where labels are few.
 
 Axes: `n` records, `d` words, pairs of words and pieces, `k` classes.
 """

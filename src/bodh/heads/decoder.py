@@ -58,7 +58,7 @@ class Decoder(nn.Module):
         self.scale = math.sqrt(config.width) if transformer and config.positions == "sinusoidal" else 1.0
         nn.init.normal_(self.embedding.weight, std=0.02 if self.scale == 1 else 1 / self.scale)
         # networks give tokens of any size, a GRU small ones, and attention to those learns nothing for hundreds of
-        # steps (copying three words: loss 1.4 after 150 steps without, 0.05 with)
+        # steps
         self.norm = nn.LayerNorm(memory)
         self.layers: Any
         if transformer:

@@ -174,8 +174,8 @@ def attend(
 ) -> Tensor:
     """Return attention `[n h t e]` by PyTorch's fused kernel; on a CPU in float32, whatever the network computes in.
 
-    Measured on a CPU with bfloat16 units (4 layers of width 128, 12 rows of 64 tokens): in bfloat16 the kernel's
-    gradient takes ten times as long as in float32, and the whole step 1.5 times.
+    In bfloat16 the kernel's gradient takes several times as long there, also on CPUs with units for bfloat16
+    (benchmarks/char_gpt.py times whole steps).
 
     Args:
         query: `[n h t e]`.
