@@ -8,7 +8,8 @@ The recipe, as tutorials write it: three convolutions (32-64-64) with pooling, a
 rotations, Adam, ten epochs on all rotations of all images as they are (0 to 255), then a dense classifier on the 64
 features, ten epochs. Keras needs an environment of its own (its TensorFlow and bodh's PyTorch need not meet); both
 sides read the same files. bodh's side takes `--share` of the Keras side's CPU-minutes (or `--minutes`), pretrains with
-`rotation`, names the best block, chosen within the training records, and reads it with a linear probe; with
+`rotation`, names the best block, chosen within the training records, and reads it with a linear probe; then
+`finetune --freeze backbone` fits a head on that block, with all labels. With
 `--also simclr` another objective gets the same time. Both sides keep to one core (`--core`), so that minutes are
 CPU-minutes and another process on the machine's other cores changes little; nothing else is tuned.
 """
@@ -71,18 +72,22 @@ def keras_side(data: Path, epochs: int) -> dict[str, Any]:
 def bodh_side(data: Path, out: Path, objective: str, minutes: float) -> dict[str, Any]:
     """Pretrain for `minutes`, probe every block, and return the figures."""
     import bodh
+    from _transfer import accuracy
 
     start, before = time.monotonic(), time.process_time()
     model = bodh.pretrain(data, objective=objective, minutes=minutes, out=out / objective, device="cpu")
     trained, trained_cpu = time.monotonic() - start, time.process_time() - before
     proof = out / f"{objective}-evaluation"
-    bodh.evaluate(model, data, protocol="linear", blocks="all", baselines="untrained", out=proof, device="cpu")
+    bodh.evaluate(
+        model, data, protocol="linear", blocks="all", baselines="untrained", remember=True, out=proof, device="cpu"
+    )
     found = json.loads((proof / "evaluation.json").read_text(encoding="utf-8"))
+    head = bodh.finetune(data, start=model, freeze="backbone", out=out / f"{objective}-head", device="cpu")
     return {
         "objective": objective, "pretraining_seconds": trained, "pretraining_cpu_seconds": trained_cpu,
         "seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - before,
         "epochs": model.manifest.provenance["epochs"], "linear": found["figures"]["linear"],
-        "blocks": found["tables"].get("linear_blocks"),
+        "blocks": found["tables"].get("linear_blocks"), "head_on_best_block": accuracy(head, data)[0],
     }  # fmt: skip
 
 
