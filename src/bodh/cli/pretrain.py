@@ -19,6 +19,10 @@ def show(payload: Json, console: Console) -> None:
     if payload["task"] == "sequence":
         measured = f"bodh evaluate {place} PAIRS data.input=NAME data.target=NAME"
         following = [f'bodh translate {place} "a text"', measured]
+    if "generate" in payload["capabilities"]:
+        following = [f'bodh generate {place} "a beginning"', *following]
+    if "fill" in payload["capabilities"]:
+        following = [f'bodh fill {place} "a text with a [MASK]"', *following]
     trained(console, payload, following)
 
 

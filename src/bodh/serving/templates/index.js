@@ -25,8 +25,9 @@
     const told = model.task === "regress" ? `Measures ${listed}.` : classes.length ? `Knows ${classes.length} classes: ${listed}.` : "Turns records into embeddings; it has no classes yet.";
     at("about").textContent = model.neighbours_among ? `${told} Compares with ${model.neighbours_among.toLocaleString("en")} training records.` : told;
     at("pictures").hidden = model.modality !== "image";
-    at("texts").hidden = model.modality !== "text";
-    at("numbers").hidden = ["image", "text"].includes(model.modality);
+    const reads = model.input.name === "tokens";  // texts, and of pairs the one that is read
+    at("texts").hidden = !reads;
+    at("numbers").hidden = reads || model.modality === "image";
   };
 
   const ask = async (body, type) => {
