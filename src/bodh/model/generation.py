@@ -122,18 +122,19 @@ def tokens_of(
     import torch
 
     tokens = _tokens(model)
+    place = "cpu" if prompts.device.type == "mps" else prompts.device  # mps knows no float64
     drawn = torch.stack(
         [
             torch.rand(options.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
             for seed in seeds
         ]
-    ).to(prompts.device)  # [n length]: what a row draws does not depend on the others, nor on when they end
+    ).to(place)  # [n length]: what a row draws does not depend on the others, nor on when they end
     reader = Reader(model, prompts[:, :-1], options)
     forbidden, last = unspeakable(tokens).to(prompts.device), prompts[:, -1]
     rows = torch.arange(len(prompts), device=prompts.device)
     for step in range(options.length):
         logits = reader.advance(last).masked_fill(forbidden, -torch.inf)
-        last = choose(logits, options, drawn[rows, step])
+        last = choose(logits.to(place), options, drawn[rows.to(place), step]).to(prompts.device)
         yield list(zip(rows.tolist(), last.tolist(), strict=True))
         going = (last != tokens.end).nonzero()[:, 0]
         if not len(going):
