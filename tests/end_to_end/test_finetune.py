@@ -113,6 +113,33 @@ def test_frozen_features_are_computed_once_for_all_later_heads(
     assert again.manifest.metrics["labelled_records"] == 100
 
 
+def test_features_of_published_weights_are_kept_too(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import save_file
+
+    from bodh.backbones.resnet_cifar import build
+
+    weights = tmp_path / "published.safetensors"
+    save_file(build(shape=[3, 32, 32], model="resnet20").state_dict(), weights)
+    bodh.data(digits, forget=True)
+    asked: list[int] = []
+    real = LoadedModel.features
+
+    def counted(self: LoadedModel, store: Any, index: np.ndarray, **more: Any) -> np.ndarray:
+        asked.append(len(index))
+        return real(self, store, index, **more)
+
+    monkeypatch.setattr(LoadedModel, "features", counted)
+    given: dict[str, Any] = {**SHORT, "start": "resnet20", "weights": str(weights), "freeze": "backbone"}
+    for number, labels in enumerate((5, 20, 10)):
+        bodh.finetune(digits, labels_per_class=labels, seed=0, out=tmp_path / str(number), **given)
+    assert asked == [50, 150]
+    save_file(build(shape=[3, 32, 32], model="resnet20").state_dict(), weights)
+    bodh.finetune(digits, labels_per_class=10, out=tmp_path / "other", **given)
+    assert asked == [50, 150, 100], "other weights in a file of the same name have features of their own"
+
+
 def test_a_head_reads_the_block_that_is_remembered_and_the_rest_is_left_out(
     digits: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ def cached_features(model: LoadedModel, store: RecordStore, positions: np.ndarra
     """
     block = model.block_names[-1] if model.manifest.best_block else None
     folder: Path | None = getattr(store, "folder", None)
-    if folder is None or model.folder is None:
+    if folder is None or not _known(model):
         return model.features(store, positions, block=block)
     path = folder / f"features-{_key(model)}.safetensors"
     known, features = _read(path)
@@ -50,6 +50,12 @@ def cached_features(model: LoadedModel, store: RecordStore, positions: np.ndarra
     order = np.argsort(known, kind="stable")
     rows: np.ndarray = features[order[np.searchsorted(known[order], positions)]]
     return rows
+
+
+def _known(model: LoadedModel) -> bool:
+    """Return whether the manifest's hash tells the weights: of a model folder, or published and all of them found."""
+    published = model.manifest.provenance.get("published")
+    return model.folder is not None or (published is not None and not published["fresh"])
 
 
 def _key(model: LoadedModel) -> str:

@@ -153,7 +153,8 @@ class LoadedModel:
     def untrained(self, *, seed: int = 0) -> LoadedModel:
         """Return a twin of the same architecture with fresh weights: the floor to compare with."""
         fresh = networks.build(self.manifest.specs(), seed=seed)
-        return replace(self, network=_placed(fresh, self.device), folder=None)
+        nothing = self.manifest.model_copy(update={"provenance": {}})  # these weights come from nowhere
+        return replace(self, manifest=nothing, network=_placed(fresh, self.device), folder=None)
 
     def _filled(
         self, store: RecordStore, index: np.ndarray, capability: nn.Module, output: str, batch: int
