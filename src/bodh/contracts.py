@@ -18,16 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Json = dict[str, Any]
-Task = Literal["single", "binary", "multi", "regress", "tokens", "sequence"]
-"""What a head tells: one class of k, one class of two, any number of k classes at once, k measured numbers, or, of a
-language model, which token of the vocabulary belongs at each position; a "sequence" is a text of its own, which a
-decoder writes from what the backbone has read."""
+Task = Literal["single", "binary", "multi", "regress", "tags", "tokens", "sequence"]
+"""What a head tells: one class of k or of two, any number of k classes at once, k measured numbers, one of k tags for
+every word; which token belongs at each position ("tokens": a language model); or a text written of what was read."""
 
-WRITTEN: tuple[Task, ...] = ("tokens", "sequence")
-"""Tasks whose head tells tokens: such a model has no class names and predicts none."""
-
-Rows = "np.ndarray | list[np.ndarray]"
-"""Stored records: one array `[n …]` where all have one shape, else a list of arrays."""
+WRITTEN: tuple[Task, ...] = ("tokens", "sequence", "span")
+"""Tasks whose head tells tokens, or places among them: such a model has no class names and predicts none."""
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -40,7 +36,7 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
-# --------------------------------------------------------------------------------------------- records
+# ----------------------------------------------------------------------------------- records and views
 
 
 class Source(Protocol):
@@ -92,22 +88,20 @@ class RecordStore(Protocol):
         ...
 
 
-# ----------------------------------------------------------------------------------------------- views
-
-
 @dataclass(frozen=True, slots=True)
 class View:
     """One view of each record, as data; the modality decides what it means for its kind of record.
 
     Attributes:
         kind: "strong" (what contrastive learning wants), "weak" (what supervised training wants: the class
-            survives for sure), "crop" (geometry only), or "plain" (no randomness: as in evaluation).
+            survives for sure), "crop" (geometry only), or "plain" (no randomness: as in evaluation); "target" is no
+            view, but what is to be written (`Needs.target`).
         options: overrides of the modality's view settings for this view ({"blur": 1.0, "solarise": 0.2}), and
             "side", the share of the training views' side that this one has, above 0 to 1 (0.43: 96 px of 224),
             for backbones with `any_side`; a modality ignores options that it has no setting for.
     """
 
-    kind: Literal["strong", "weak", "crop", "plain"] = "strong"
+    kind: Literal["strong", "weak", "crop", "plain", "target"] = "strong"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -132,7 +126,9 @@ class Modality(Protocol):
     a tokenizer); `network_arguments`, what a backbone is told beside the shape; `describe(row)`, a record in words; and
     `texts(rows)`, stored records as the texts that they are, where a floor should count words instead of numbers;
     `cut(lengths)`, how much of stored lengths [n] is read; `answers`, true where records bring what is to be told
-    themselves; and in its file `OBJECTIVE` (name, why) and `BACKBONE`, the defaults where nothing is said.
+    themselves (`sides(row)`: what is read, then each text that belongs to it); `reads`, the modality of what is read
+    where it is another; `verb`, what a model does that learned to write; `divide(row, share)`, one long record as two
+    of which the first has this share; and in its file `OBJECTIVE` (name, why) and `BACKBONE`, the defaults.
     """
 
     name: ClassVar[str]
@@ -168,8 +164,8 @@ class Modality(Protocol):
     ) -> tuple[Tensor, ...]:
         """Return one prepared float tensor a view, on `device`, for `rows` (already only this shard's rows).
 
-        Parameters are drawn for all `shard.total` rows from `seed` and cut to the shard, so that the result
-        depends neither on the number of processes nor on the number of threads.
+        Parameters are drawn for all `shard.total` rows from `seed` and cut to the shard: the number of processes
+        and of threads changes nothing. A view "target" is the ids int64 `[n t]` of what is to be written.
         """
         ...
 
@@ -355,6 +351,8 @@ class Facts:
     """prepared training records, at most so many, the same ones every time"""
     tokens: Tokens | None = None
     """of text"""
+    length: int = 0
+    """most tokens of a text"""
     bytes_per_token: float = 0.0
     """of text: bytes of UTF-8 that a token stands for, on average; 0: not known"""
     teacher: nn.Module | None = None
@@ -381,6 +379,8 @@ class Needs:
     """Rows are windows of fixed length, cut from all training texts one after the other: no token is padding."""
     unlabelled: bool = False
     """Learns from records without labels too: `Config.ratio` of them beside each labelled one in a batch."""
+    target: bool = False
+    """Records bring what is to be told themselves: their modality `answers` to a view "target"."""
     smallest_batch: int = 1
 
 
