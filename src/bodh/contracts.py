@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Json = dict[str, Any]
-Task = Literal["single", "binary", "multi", "regress", "tags", "tokens", "sequence"]
+Task = Literal["single", "binary", "multi", "regress", "tags", "tokens", "sequence", "span"]
 """What a head tells: one class of k or of two, any number of k classes at once, k measured numbers, one of k tags for
-every word; which token belongs at each position ("tokens": a language model); or a text written of what was read."""
+every word; which token belongs at each position ("tokens": a language model); a text written of what was read; or
+where in it an answer begins and ends ("span")."""
 
 WRITTEN: tuple[Task, ...] = ("tokens", "sequence", "span")
 """Tasks whose head tells tokens, or places among them: such a model has no class names and predicts none."""
