@@ -69,6 +69,11 @@ class ImageConfig(Config):
     stored_size: Annotated[int, Ge(1), Le(4096)] | None = Field(
         default=None, description="stored images are shrunk to this shorter side, pixels; never enlarged"
     )
+    frame: Literal["crop", "stretch"] | None = Field(
+        default=None,
+        description="what a model sees of a picture that is no square: crop (its middle), or stretch (all of it, made "
+        "square); None: crop, for captions stretch",
+    )
     views: ImageViews = Field(default=ImageViews(), description="how views may vary")
 
     @model_validator(mode="after")
@@ -127,7 +132,9 @@ class Modality:
         image = _from_array(raw) if isinstance(raw, np.ndarray) else _open(raw, self.config.stored_size)
         try:
             turn = _orientation(image)
-            image = _shrink(_plain(image, self.config.channels), self.config.stored_size)
+            plain = _plain(image, self.config.channels)
+            stored = self.config.stored_size
+            image = _stretch(plain, stored) if self.config.frame == "stretch" else _shrink(plain, stored)
             if turn is not None:
                 image = image.transpose(turn)
         except UNREADABLE as error:
@@ -209,7 +216,8 @@ class Modality:
 
     def store_key(self) -> str:
         """Return what the stored form of a record depends on."""
-        return json.dumps({"version": 1, "channels": self.config.channels, "stored_size": self.config.stored_size})
+        key = {"version": 1, "channels": self.config.channels, "stored_size": self.config.stored_size}
+        return json.dumps(key | ({"frame": "stretch"} if self.config.frame == "stretch" else {}))
 
     def show(self, row: np.ndarray, size: int = 64) -> bytes:
         """Return a stored image as a PNG whose longer side is `size` pixels."""
@@ -321,6 +329,14 @@ def _shrink(image: Image.Image, stored_size: int | None) -> Image.Image:
     scale = stored_size / shorter
     size = (max(1, round(kept_wide * scale)), max(1, round(kept_high * scale)))
     return image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+
+
+def _stretch(image: Image.Image, stored_size: int | None) -> Image.Image:
+    """Return all of the image as a square, of the stored size or as long as its longer side."""
+    side = min(stored_size or max(image.size), max(image.size))
+    if image.size == (side, side):
+        return image
+    return image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 TURNS = {

@@ -53,6 +53,7 @@ class Modality:
     """
 
     name: ClassVar[str] = "pairs"
+    verb: ClassVar[str] = "translate"
     file_names: ClassVar[tuple[str, ...]] = (FILE,)
     """What lies beside model.json; see `files`."""
     answers: ClassVar[bool] = True
@@ -130,7 +131,7 @@ class Modality:
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
     ) -> tuple[Tensor, ...]:
-        """Return (source int64 `[n s]`, target int64 `[n t]`) for two plain views; else the source an entry of `spec`.
+        """Return one view an entry of `spec`: the target int64 `[n t]` for "target", else the source int64 `[n s]`.
 
         Nothing varies.
 
@@ -140,14 +141,18 @@ class Modality:
         import torch
 
         del seed, shard
-        pairs = [self.sides(row) for row in rows]
-        parts = [[pair[0] for pair in pairs]]
-        if [view.kind for view in spec] == ["plain", "plain"]:
-            parts.append([pair[1] for pair in pairs])
-            if not all(len(row) for row in parts[1]):
-                raise DataError("a record has no target: one text, where a pair was expected; give pairs of texts")
-        found = [torch.from_numpy(self._codec.filled(part, self.config.length)).to(device) for part in parts]
-        return tuple(found) if len(found) == 2 else tuple(found * len(spec))
+        sides: dict[bool, list[np.ndarray]] = {False: [], True: []}
+        for row in rows:
+            for told, side in zip(sides.values(), self.sides(row), strict=True):
+                told.append(side)
+        wanted = [view.kind == "target" for view in spec]
+        if any(wanted) and not all(map(len, sides[True])):
+            raise DataError("a record has no target: one text, where a pair was expected; give pairs of texts")
+        filled = {
+            told: torch.from_numpy(self._codec.filled(sides[told], self.config.length)).to(device)
+            for told in set(wanted)
+        }
+        return tuple(filled[told] for told in wanted)
 
     @property
     def prepared_shape(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from bodh.records.open import open_source
 
 pytest.importorskip("tokenizers")
 PAIRS = [("a dog runs", "ein Hund läuft"), ("नमस्ते दुनिया", "hello world"), ("the dog", "der Hund [SEP] bellt")]
-PLAIN = (View("plain"), View("plain"))
+BOTH = (View("plain"), View("target"))
 
 
 @pytest.fixture(name="modality")
@@ -37,7 +37,7 @@ def test_both_texts_come_back_from_their_sides(modality):
 def test_a_model_reads_the_source_and_views_give_both(modality):
     rows = _rows(modality)
     read = modality.standardise(rows)
-    source, target = modality.views(rows, PLAIN, 0, Shard(0, 3, 3), torch.device("cpu"))
+    source, target = modality.views(rows, BOTH, 0, Shard(0, 3, 3), torch.device("cpu"))
     assert np.array_equal(read, source.numpy())
     assert source.shape[1] % 8 == target.shape[1] % 8 == 0
     for row, ids in zip(rows, target.numpy(), strict=True):
@@ -50,7 +50,7 @@ def test_a_model_reads_the_source_and_views_give_both(modality):
 
 def test_long_texts_are_cut_and_keep_their_end(modality):
     row = modality.decode(b"dog " * 30 + b"\x1e" + b"Hund " * 30)
-    source, target = modality.views([row], PLAIN, 0, Shard(0, 1, 1), torch.device("cpu"))
+    source, target = modality.views([row], BOTH, 0, Shard(0, 1, 1), torch.device("cpu"))
     assert source.shape == target.shape == (1, 16)
     assert source[0, -1] == target[0, -1] == 3
 
@@ -60,7 +60,7 @@ def test_one_text_alone_is_a_source(modality):
     assert modality.text(modality.sides(row)[0]) == "a dog"
     assert len(modality.sides(row)[1]) == 0
     with pytest.raises(DataError, match="no target"):
-        modality.views([row], PLAIN, 0, Shard(0, 1, 1), torch.device("cpu"))
+        modality.views([row], BOTH, 0, Shard(0, 1, 1), torch.device("cpu"))
 
 
 def test_a_tokenizer_without_a_begin_is_told_where_to_begin(modality):
