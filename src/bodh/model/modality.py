@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _catalog
-from bodh.contracts import Modality, NetworkSpec
-from bodh.errors import ModelError
+from bodh.contracts import Modality, NetworkSpec, Source
+from bodh.errors import DataError, ModelError
 from bodh.model.manifest import ModalityEntry
 
 if TYPE_CHECKING:
@@ -34,6 +34,24 @@ def modality_of(entry: ModalityEntry, read: Callable[[str], bytes]) -> Modality:
     except (ValueError, TypeError) as error:
         told = " ".join(str(error).split())[:300]
         raise ModelError(f"model.json: modality {entry.name!r} has a configuration that is not valid: {told}") from None
+
+
+def adopted(modality: Modality, source: Source, config: BaseModel | None) -> Modality:
+    """Return how a model that reads `modality` reads the records of `source`, where their kind builds on its own.
+
+    Args:
+        modality: of the model.
+        source: of records of another kind.
+        config: of that kind, as the user gave it.
+
+    Raises:
+        DataError: their kind does not build on it.
+    """
+    kind = _catalog.get("modalities", source.modality).Modality
+    found = kind.adopt(modality, config, source) if hasattr(kind, "adopt") else None
+    if found is None:
+        raise DataError(f"the model takes {modality.name} records, but {source.name} holds {source.modality} records")
+    return cast("Modality", found)
 
 
 def files_of(modality: Modality) -> dict[str, bytes]:
