@@ -59,7 +59,7 @@ def measured(model: Any, arms: dict[str, str], seed: int, records: int) -> dict[
 def trained(method: str, minutes: float, seed: int, out: Path) -> Any:
     """Return the model of a method: so many minutes of training in all."""
     if method == "simcse after masked_lm":
-        first = trained("masked_lm", minutes / 2, seed, out / "first")
+        first = trained("masked_lm", minutes / 2, seed, out.with_name(f"{out.name}-first"))
         only = {key: value for key, value in SETTINGS.items() if not key.startswith(("backbone", "modality"))}
         return bodh.pretrain(DATA, objective="simcse", start=first, minutes=minutes / 2, seed=seed, out=out, **only)
     return bodh.pretrain(DATA, objective=method, minutes=minutes, seed=seed, out=out, **SETTINGS)
