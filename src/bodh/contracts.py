@@ -128,8 +128,8 @@ class Modality(Protocol):
     `texts(rows)`, stored records as the texts that they are, where a floor should count words instead of numbers;
     `cut(lengths)`, how much of stored lengths [n] is read; `answers`, true where records bring what is to be told
     themselves (`sides(row)`: what is read, then each text that belongs to it); `reads`, the modality of what is read
-    where it is another; `verb`, what a model does that learned to write; `divide(row, share)`, one long record as two
-    of which the first has this share; and in its file `OBJECTIVE` (name, why) and `BACKBONE`, the defaults.
+    where it is another; `verb`, what a model does that learned to write; `divide(row, share)`, one long record as two;
+    and in its file `OBJECTIVE` (name, why) and `BACKBONE`, the defaults.
     """
 
     name: ClassVar[str]

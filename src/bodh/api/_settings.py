@@ -32,11 +32,18 @@ class DataConfig(Config):
         None, description="of pairs of texts: column or language to be written, as `input` names the one to be read"
     )
     modality: str | None = Field(None, description="kind of records, where it is not what bodh infers")
-    task: Literal["auto", "classify", "regress"] = Field(
-        "auto", description="what labels are: classes, or measured numbers (regress; also whole ones); auto: floats are"
+    task: Literal["auto", "classify", "regress", "tag"] = Field(
+        "auto",
+        description="what labels are: classes, measured numbers (regress; also whole ones; auto: floats are), or a tag "
+        "for every word (tag; auto: where files are of words with tags)",
     )
     split_lines: bool | None = Field(
         None, description="plain text in one file: every line is a document (None: so), or the file is one (false)"
+    )
+    set_aside: bool = Field(
+        True,
+        description="of texts without parts and labels that a language model learns from: a fifth (of a single "
+        "document its last tenth) is kept for validation and for evaluate; false: all of them train",
     )
     unlabelled: str | None = Field(
         None, description="more records of the same kind, without labels, for a method that learns from them"

@@ -18,7 +18,7 @@ from bodh.api._settings import DataConfig, check_batch, check_divisible
 from bodh.api._windows import Windows
 from bodh.config.base import Config
 from bodh.contracts import WRITTEN, Facts, Json, Modality, Needs, Objective, RecordStore, Source, Task
-from bodh.errors import ConfigError, DataError
+from bodh.errors import DataError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,6 +46,8 @@ class Data:
     """[n] positions"""
     val: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """[m] positions of the source's own validation part; often none"""
+    aside: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """[m] positions that `evaluate` will test on, where the source brings no test part"""
 
     @property
     def task(self) -> Task | None:
@@ -64,27 +66,36 @@ def open_data(data: Any, config: DataConfig) -> Source:
 
 
 def prepare_data(
-    source: Source, modality_config: Config | None, config: DataConfig, *, modality: Modality | None = None
+    source: Source,
+    modality_config: Config | None,
+    config: DataConfig,
+    *,
+    modality: Modality | None = None,
+    tested: bool = False,
 ) -> Data:
     """Fit the modality (unless a model brings its own), decode into the store, and tell which records train.
 
-    Where a labelled source has no test part, the fifth that `evaluate` will set aside is left out here too.
+    Where a labelled source has no test part, the fifth that `evaluate` will set aside is left out here too; and
+    where the objective is one that can be measured without labels (`tested`), of an unlabelled one.
     """
-    from bodh.records.splits import train_val_test
+    from bodh.model.modality import adopted
+    from bodh.records.divided import divided
     from bodh.records.store import open_store
 
     if modality is None:
         kind = _catalog.get("modalities", source.modality).Modality
         modality = cast("Modality", kind.fit(source, modality_config))
     elif modality.name != source.modality:
-        raise DataError(f"the model takes {modality.name} records, but {source.name} holds {source.modality} records")
+        modality = adopted(modality, source, modality_config)
     budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
-    store = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
-    measured = store.targets is not None or getattr(modality, "answers", False)
-    if not measured and not (np.asarray(store.splits) != "train").any():
+    store: RecordStore = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
+    measured = store.targets is not None or getattr(modality, "answers", False) or (tested and config.set_aside)
+    own = set(np.asarray(store.splits).tolist())
+    if not measured and own <= {"train"}:
         return Data(source, modality, store, np.arange(len(store)))
-    parts = train_val_test(store, SPLIT_SEED)
-    return Data(source, modality, store, parts["train"], parts["val"])
+    store, parts = divided(store, modality, SPLIT_SEED)
+    aside = parts["test"] if own <= {"train"} else np.empty(0, np.int64)
+    return Data(source, modality, store, parts["train"], parts["val"], aside)
 
 
 def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | None:
@@ -337,8 +348,9 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     """Build the objective around the backbone and train it; return it with what the loop reports."""
     import torch
 
+    from bodh.api._drawing import draw_of
     from bodh.contracts import derive_seed
-    from bodh.records.feed import Draw, Feed, Place
+    from bodh.records.feed import Feed, Place
     from bodh.train.loop import Training, train
     from bodh.train.monitor import Monitor
     from bodh.train.optimise import Plan
@@ -357,11 +369,7 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     feed = Feed(
         store, drawn, job.vary or data.modality, task.views(), batch=config.batch,
         accumulate=config.accumulate, seed=config.seed, place=Place(engine.device, engine.rank, engine.world),
-        draw=Draw(
-            groups=class_groups(store.targets, drawn) if config.balance else (),
-            ratio=cast("Any", job.sections["objective"]).ratio if job.unlabelled else 0,
-            lengths=bucket_lengths(data, job.positions) if job.windows is None else None,
-        ),
+        draw=draw_of(job),
     )  # fmt: skip
     monitor = None
     if config.monitor_records:
@@ -379,32 +387,6 @@ def run_training(engine: Engine, job: Job, run: Path) -> tuple[nn.Module, Outcom
     return task, train(training, run=run, monitor=monitor, title=title, validation=validation)
 
 
-def bucket_lengths(data: Data, positions: np.ndarray) -> np.ndarray | None:
-    """Return how many tokens each text at `positions` has once it is cut; None where rows are of one length anyway."""
-    if not hasattr(data.modality, "cut") or data.store.shape is not None:
-        return None
-    found: np.ndarray = data.modality.cut(data.store.lengths()[positions])
-    return found
-
-
-def class_groups(targets: np.ndarray | None, positions: np.ndarray) -> list[np.ndarray]:
-    """Return, for every class that occurs, the places in `positions` of its records.
-
-    Of several labels at once, records without any are a class of their own.
-
-    Raises:
-        ConfigError: there are no classes.
-    """
-    if targets is None or targets.dtype.kind == "f":
-        raise ConfigError("balance: these labels are no classes, so none can be drawn equally often; leave balance out")
-    chosen = np.asarray(targets)[positions]
-    if chosen.ndim == 2:
-        member = np.column_stack([chosen > 0, ~(chosen > 0).any(axis=1)])
-    else:
-        member = chosen[:, None] == np.unique(chosen)
-    return [np.flatnonzero(column) for column in member.T if column.any()]
-
-
 def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Json, metrics: Json) -> None:
     """Write the model folder and, where records were left out, `skipped.csv` into `run`."""
     from bodh.model.save import save_model
@@ -412,6 +394,7 @@ def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Js
     few = data.train[np.linspace(0, len(data.train) - 1, num=min(64, len(data.train))).astype(int)]
     task: Task | None = getattr(network["head"], "task", data.task) if "head" in network else None
     origin = {"name": data.source.name, "fingerprint": data.store.fingerprint, "records": len(data.train)}
+    origin |= {"set_aside": len(data.aside)} if len(data.aside) else {}
     save_model(
         run / "model",
         network=network,

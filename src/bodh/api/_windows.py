@@ -18,7 +18,10 @@ logger = logging.getLogger("bodh")
 
 @dataclass(frozen=True)
 class Windows:
-    """Packed rows over the texts of the training part and, where there is one, of the validation part."""
+    """Packed rows over the texts of the training part and, where there is one, of the validation part.
+
+    Texts that were set aside for evaluation stand in for a validation part: nothing is chosen by it.
+    """
 
     train: RecordStore
     val: RecordStore | None
@@ -38,8 +41,11 @@ def windows_of(needs: Needs, data: Data, positions: np.ndarray) -> Windows | Non
 
     modality = cast("Any", data.modality)
     length, end = modality.config.length, modality.tokens().end
-    own = np.flatnonzero(np.asarray(data.store.splits) == "val")
+    own = data.aside if len(data.aside) else np.flatnonzero(np.asarray(data.store.splits) == "val")
     val = packed(data.store, own, length=length, end=end) if len(own) else None
     train = packed(data.store, positions, length=length, end=end)
-    logger.info("%d texts are read as %d rows of %d tokens, without padding", len(positions), len(train), length)
+    told = "" if not len(data.aside) else f"; {len(own)} set aside are looked at every epoch"
+    told += " (data.set_aside=false: learn from all)" if told and data.store.targets is None else ""
+    read = f"{len(positions)} texts are" if len(positions) > 1 else "one text is"
+    logger.info("%s read as %d rows of %d tokens, without padding%s", read, len(train), length, told)
     return Windows(train, val)

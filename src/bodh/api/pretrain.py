@@ -96,7 +96,9 @@ def pretrain(
     first = _training.resolve_job(settings, choice.objective, source.modality, {})
     teacher = _objective.teacher_for(choice.objective, module.NEEDS, settings)
     modality = begin.modality if begin is not None else None if teacher is None else teacher.modality
-    ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
+    ready = _training.prepare_data(
+        source, first["modality"], cast("DataConfig", first["data"]), modality=modality, tested=module.NEEDS.packed
+    )
     positions = _training.learnable(module.NEEDS, ready)
     if taught is not None:
         teacher, ready = _objective.published_teacher(taught, ready, settings, given["seed"])

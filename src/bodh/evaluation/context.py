@@ -18,7 +18,8 @@ from bodh.evaluation.result import PRETRAINED
 from bodh.evaluation.words import RawWords, in_words, is_sparse
 from bodh.metrics import regression
 from bodh.metrics.classification import record_scores
-from bodh.records.splits import label_budget, labelled, train_val_test
+from bodh.records.divided import divided
+from bodh.records.splits import label_budget, labelled
 
 if TYPE_CHECKING:
     from bodh.contracts import RecordStore
@@ -58,10 +59,11 @@ class Context:
         scratch: Scratch | None = None,
         outside: RecordStore | None = None,
     ) -> None:
-        self.model, self.store, self.config, self.scratch, self.outside = model, store, config, scratch, outside
         self.class_names = tuple(store.class_names)
-        parts = train_val_test(store, SPLIT_SEED)
         self.derived_test = "test" not in set(np.asarray(store.splits).tolist())
+        self.records = len(store)  # as the data brings them
+        store, parts = divided(store, model.modality, SPLIT_SEED)
+        self.model, self.store, self.config, self.scratch, self.outside = model, store, config, scratch, outside
         self.positions = {"train": self._usable(parts["train"]), "test": self._usable(parts["test"])}
         self.notes: list[str] = []
         if self.labelled:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bodh import _catalog
 from bodh.contracts import Json
@@ -161,9 +161,16 @@ def _obstacle(context: Context, name: str, *, automatic: bool) -> str:
         return "labels are measured numbers" if context.measured else "labels are classes, not measured numbers"
     if module.HEAD and not context.model.manifest.class_names:
         return "the model has no classifier; type: bodh finetune"
-    if automatic and name == "budget" and context.saw_labels:
+    return _unasked(context, name, module) if automatic else ""
+
+
+def _unasked(context: Context, name: str, module: Any) -> str:
+    """Return why a protocol that nobody asked for by name is left out; "" where it is not."""
+    if len(context.positions["test"]) < getattr(module, "FEWEST", 1):
+        return f"there are {len(context.positions['test'])} test records; it wants {module.FEWEST} at least"
+    if name == "budget" and context.saw_labels:
         return f"a comparison with few labels would not be fair: {context.saw_labels}"
-    if automatic and name == "novelty" and context.config.novel is None:
+    if name == "novelty" and context.config.novel is None:
         return "nothing was said to be novel; type novel=CLASS or novel=DATA"
     return ""
 

@@ -27,6 +27,9 @@ SAMPLE_BYTES = 2**27
 MULTIPLE = 8
 """Rows are filled up to a multiple of this many tokens: few shapes, which fit the hardware."""
 
+LOOKED_AHEAD = 100
+"""Tokens in which the start of a word is looked for, where a text is divided."""
+
 Id = Annotated[int, Ge(0)]
 
 
@@ -99,10 +102,54 @@ class Codec:
         begin = [] if self.special.begin is None else [self.special.begin]
         return np.array([*begin, *ids, self.special.end], np.int32)
 
+    def words(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return (begin + ids + end of the words with a space between, int32 `[t]`; where each word begins, `[w]`).
+
+        A word begins with the first of its pieces; one of which the tokenizer leaves nothing is read as unknown.
+        """
+        encoded = self._literal.encode(" ".join(words), add_special_tokens=False)
+        owner = np.repeat(np.arange(2 * len(words)), [size for word in words for size in (len(word), 1)])
+        owner = np.where(owner % 2, -1, owner // 2)  # of every letter; -1: a space
+        offsets = np.array(encoded.offsets, np.int64).reshape(-1, 2)  # a space before a word may be of its first piece
+        real = offsets[:, 1] > offsets[:, 0]
+        pieces = np.where(real, owner[np.where(real, offsets[:, 1] - 1, 0)] if len(owner) else -1, -1)
+        first = np.full(len(words), -1, np.int64)
+        found, places = np.unique(pieces, return_index=True)
+        first[found[found >= 0]] = places[found >= 0]
+        ids = np.array(encoded.ids, np.int64)
+        for word in np.flatnonzero(first < 0):
+            later = first[word + 1 :][first[word + 1 :] >= 0]
+            place = int(later.min()) if len(later) else len(ids)
+            ids = np.insert(ids, place, self.special.unknown)
+            first[first >= place] += 1
+            first[word] = place
+        begin = [] if self.special.begin is None else [self.special.begin]
+        return np.array([*begin, *ids, self.special.end], np.int32), first + len(begin)
+
     def text(self, ids: np.ndarray | list[int]) -> str:
         """Return the text of `ids` `[t]`, special tokens left out; of bpe and characters exactly what was encoded."""
         kept = [int(one) for one in np.asarray(ids).reshape(-1) if not self.tokens.special[one]]
         return str(self._literal.decode(kept, skip_special_tokens=False))
+
+    def divide(self, row: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return a row `[t]` as two, each from begin to end, cut where a word starts.
+
+        Args:
+            row: begin + ids + end.
+            share: of its ids that the first has, about.
+
+        Raises:
+            DataError: there are too few ids for two.
+        """
+        head = np.array([] if self.special.begin is None else [self.special.begin], np.int32)
+        ids = row[len(head) : -1]
+        if len(ids) < 2:
+            raise DataError("a text of a single token cannot be divided into one to learn from and one to test on")
+        cut = min(len(ids) - 1, max(1, round(share * len(ids))))
+        starts = np.flatnonzero(self.tokens.word_start[ids[cut : cut + LOOKED_AHEAD]])
+        cut += int(starts[0]) if len(starts) else 0
+        end = np.array([self.special.end], np.int32)
+        return np.concatenate([head, ids[:cut], end]), np.concatenate([head, ids[cut:], end])
 
     def filled(self, rows: np.ndarray | Sequence[np.ndarray], length: int) -> np.ndarray:
         """Return rows as int64 `[n t]`: cut to `length`, the end token last, and filled up at the end.

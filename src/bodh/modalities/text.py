@@ -102,6 +102,14 @@ class Modality:
         """
         return self._codec.filled(rows, self.config.length)
 
+    def divide(self, row: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return a stored text as two, cut where a word starts; the first has about this share of its tokens.
+
+        Raises:
+            DataError: it is a single token.
+        """
+        return self._codec.divide(row, share)
+
     def cut(self, lengths: np.ndarray) -> np.ndarray:
         """Return how many tokens of texts of `lengths` [n] are read."""
         read: np.ndarray = np.minimum(lengths, self.config.length)

@@ -128,7 +128,8 @@ def train_val_test(store: RecordStore, seed: int) -> dict[str, np.ndarray]:
     train = parts["train"]
     targets = np.zeros(len(train), np.int64) if store.targets is None else np.asarray(store.targets)[train]
     kept, aside = stratified_split(targets, fraction=1.0 - TEST_FRACTION, seed=seed)
-    _log.info("%s has no test part: %d of %d records are set aside, class by class", store.name, len(aside), len(train))
+    how = "" if store.targets is None else ", class by class"
+    _log.info("%s has no test part: %d of %d records are set aside%s", store.name, len(aside), len(train), how)
     return {"train": train[kept], "val": parts["val"], "test": train[aside]}
 
 

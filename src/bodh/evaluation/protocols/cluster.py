@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LABELS = False
 HEAD = False
+FEWEST = 8
+"""Test records below which it says nothing, unless it is asked for by name."""
 MOST = 10_000
 NUMBERS = (2, 5, 10, 20)
 

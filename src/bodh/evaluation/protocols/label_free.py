@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LABELS = False
 HEAD = False
+FEWEST = 8
+"""Test records below which it says nothing, unless it is asked for by name."""
 RECORDS = 2048
 VIEWED = 256
 VIEWS = 8

@@ -97,10 +97,11 @@ def run(context: Context) -> ProtocolResult:
             figures[arm] |= {"difference_low": float(low), "difference_high": float(high)}
     figures[PRETRAINED] |= {"records": len(texts), "tokens": int(tokens.sum())}
     how = f"; 95 % intervals over texts ({len(draws):,} draws)" if len(draws) else ""
-    note = f"{len(texts):,} test texts, {int(tokens.sum()):,} tokens; counted on {len(counted):,} training texts{how}"
+    read_on = f"{len(counted):,} training text{'' if len(counted) == 1 else 's'}"
+    note = f"{_count(len(texts))}, {int(tokens.sum()):,} tokens; counted on {read_on}{how}"
     if _trained_on(context):
         note += "; THE MODEL WAS TRAINED ON THESE VERY TEXTS, its figures are no test: give data with a test part"
-        logger.warning("perplexity: the model was trained on these very texts; give data with a test part of its own")
+        logger.warning("perplexity: the model was trained on these very texts; give others, or data with a test part")
     rows = [_row(arm, told) for arm, told in figures.items()]
     return ProtocolResult(
         "perplexity", figures=figures, tables={"perplexity": Grid("Telling the next token", rows, note)}
@@ -108,9 +109,9 @@ def run(context: Context) -> ProtocolResult:
 
 
 def _trained_on(context: Context) -> bool:
-    """Return whether pretraining saw the texts set aside: without labels and parts it learns from all there are."""
+    """Return whether pretraining saw the texts set aside: where it was told to, it learns from all there are."""
     origin = context.model.manifest.provenance.get("data") or {}
-    whole = origin.get("records") == len(context.store)
+    whole = origin.get("records") == context.records and not origin.get("set_aside")
     return bool(context.derived_test and whole and origin.get("fingerprint") == context.store.fingerprint)
 
 
@@ -119,7 +120,7 @@ def sentence(figures: Json) -> str:
     own = figures[PRETRAINED]
     within = f" ({own['perplexity_low']:.4g} to {own['perplexity_high']:.4g})" if "perplexity_low" in own else ""
     told = (
-        f"On {own['records']:,} test texts its perplexity is {own['perplexity']:.4g}{within}, "
+        f"On {_count(own['records'])} its perplexity is {own['perplexity']:.4g}{within}, "
         f"{own['bits_per_byte']:.3f} bits a byte"
     )
     others = {arm: value for arm, value in figures.items() if arm != PRETRAINED}
@@ -131,6 +132,10 @@ def sentence(figures: Json) -> str:
     if low is not None and high is not None and (high < 0 or low > 0):
         kind = "clearly better" if high < 0 else "clearly worse"
     return f"{told}; the best floor ({NAMES[best]}) has {others[best]['perplexity']:.4g}: {kind}."
+
+
+def _count(texts: int) -> str:
+    return "one test text" if texts == 1 else f"{texts:,} test texts"
 
 
 def losses(model: LoadedModel, texts: Sequence[np.ndarray]) -> np.ndarray:
