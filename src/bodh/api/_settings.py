@@ -29,7 +29,12 @@ class DataConfig(Config):
     input: str | None = Field(None, description="column that holds the records")
     label: str | None = Field(None, description="column that holds the labels")
     target: str | None = Field(
-        None, description="of pairs of texts: column or language to be written, as `input` names the one to be read"
+        None,
+        description="of pairs of texts, and of pictures with sentences: column or language to be written, as "
+        "`input` names the one to be read",
+    )
+    where: str | None = Field(
+        None, description="of the same, in tables: the rows that count, as COLUMN=VALUE; the others are left out"
     )
     modality: str | None = Field(None, description="kind of records, where it is not what bodh infers")
     task: Literal["auto", "classify", "regress", "tag"] = Field(

@@ -14,7 +14,6 @@ Works with a backbone that is frozen wholly or in part: parameters without gradi
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, cast
 
 import torch
@@ -25,6 +24,7 @@ from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, Task, View, ViewSpec
 from bodh.errors import ConfigError, DataError
 from bodh.heads import linear
+from bodh.losses.class_weights import Asked, balanced, insist_on_counts, insist_on_weights
 from bodh.losses.classification import binary_cross_entropy, cross_entropy, soft_cross_entropy
 from bodh.views.mix import draw_mix
 
@@ -181,33 +181,21 @@ def build(backbone: Backbone, config: Config, facts: Facts) -> Classify:
     )
 
 
-def _weight(asked: Literal["balanced"] | tuple[float, ...] | None, facts: Facts) -> Tensor | None:
+def _weight(asked: Asked, facts: Facts) -> Tensor | None:
     """Return the weights in the form that the task's loss takes, or None."""
     if asked is None:
         return None
-    k = len(facts.class_names)
+    names, several = facts.class_names, facts.task == "multi"
     if asked == "balanced":
-        weights = _balanced(facts)
+        counts = insist_on_counts(facts.class_counts, names)
+        weights = _balanced_answers(counts, facts.records) if several else balanced(counts)
     else:
-        weights = torch.tensor(asked)
-        if len(asked) != k or not all(math.isfinite(value) and value >= 0 for value in asked) or not any(asked):
-            raise ConfigError(
-                f"class_weights={list(asked)} does not fit: {k} finite numbers from 0 are needed, not all 0, "
-                f"in the order of the classes {', '.join(facts.class_names)}; or type: objective.class_weights=balanced"
-            )
-        if facts.task == "multi":
-            weights = torch.stack([torch.ones(k), weights])
+        weights = insist_on_weights(asked, names)
+        weights = torch.stack([torch.ones(len(names)), weights]) if several else weights
     return weights.reshape(2, 1) if facts.task == "binary" else weights
 
 
-def _balanced(facts: Facts) -> Tensor:
-    """Return n / (k · count) a class (0 for a class without records), or [2 k] for several labels at once."""
-    if len(facts.class_counts) != len(facts.class_names):
-        raise ConfigError(
-            "class_weights='balanced' needs the number of records a class, which this data does not tell; give a list"
-        )
-    counts = torch.tensor(facts.class_counts, dtype=torch.float32)
-    if facts.task == "multi":  # every class is a question of its own, and its "no" as good as its "yes"
-        present = torch.stack([facts.records - counts, counts])  # [2 k]
-        return torch.where(present > 0, facts.records / (2 * present.clamp(min=1)), 0)
-    return torch.where(counts > 0, counts.sum() / (len(counts) * counts.clamp(min=1)), 0)
+def _balanced_answers(counts: Tensor, records: int) -> Tensor:
+    """Return [2 k] for several labels at once: every class is a question of its own, its "no" as good as its "yes"."""
+    present = torch.stack([records - counts, counts])  # [2 k]
+    return torch.where(present > 0, records / (2 * present.clamp(min=1)), 0)

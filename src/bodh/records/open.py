@@ -29,6 +29,7 @@ def open_source(
     task: str = "auto",
     split_lines: bool | None = None,
     target: str | None = None,
+    where: str | None = None,
 ) -> Source:
     """Open whatever the user calls data. Nothing is decoded.
 
@@ -38,11 +39,14 @@ def open_source(
             (X, y), a list of images or of strings; or a source.
         input: what holds the records, where the data offers a choice: a column, an array, a sub-folder.
         label: what holds the labels, where the data offers a choice.
-        modality: "image", "vector", "text" or "pairs", where the data alone does not tell.
+        modality: "image", "vector", "text", "pairs", "words" or "questions", where the data alone does not tell.
         task: "auto": labels are classes or measured numbers as their type tells; "classify" insists on classes,
-            "regress" reads whole numbers as measured ones.
+            "regress" reads whole numbers as measured ones, "tag" reads words with a tag each,
+            "extract" questions with their texts.
         split_lines: of plain text in one file: whether every line is a document (default), or the file is one.
-        target: of pairs of texts: the column or language that is to be written from what `input` names.
+        target: of pairs of texts, and of pictures with sentences: the column or language that is to be written from
+            what `input` names.
+        where: of the same, in tables: "COLUMN=VALUE", the rows that count.
 
     Raises:
         DataError: nothing is there, or nothing of it can be read; the message says what was found and what to do.
@@ -52,9 +56,19 @@ def open_source(
         return _for_task(data, task)
     options = {"input": input, "label": label, "modality": modality}
     location = _location(data)
-    pairs = _catalog.get(ROOM, "pairs")
-    if target is not None or modality == "pairs" or pairs.accepts(location):
-        return cast("Source", pairs.open_(location, **options, target=target))
+    for name in ("captions", "pairs"):  # records of two things
+        module = _catalog.get(ROOM, name)
+        if module.wants(location, input=input, target=target, modality=modality):
+            return cast("Source", module.open_(location, **options, target=target, where=where))
+    if where is not None:
+        raise DataError("data.where is for tables of pairs or captions (data.target=NAME); leave it out for this data")
+    tagged = _catalog.get(ROOM, "tagged")
+    if modality == "words" or task == "tag" or (modality is None and tagged.accepts(location)):
+        return cast("Source", tagged.open_(location, **options))
+    questions = _catalog.get(ROOM, "questions")
+    asked = modality is None and task == "auto" and label is None and questions.accepts(location, input)
+    if asked or modality == "questions" or task == "extract":
+        return cast("Source", questions.open_(location, **options))
     module = _module_for(location)
     if module is None:
         raise DataError(_unread(location))
@@ -70,6 +84,8 @@ def _module_for(location: Any) -> Any:
     fallback = None
     for name in _catalog.names(ROOM):
         module = _catalog.get(ROOM, name)
+        if getattr(module, "FIRST", False):
+            continue
         if getattr(module, "FALLBACK", False):
             fallback = module
         elif module.accepts(location):

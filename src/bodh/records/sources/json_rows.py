@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,30 @@ def open_(location: Path, *, input: str | None, label: str | None, modality: str
     if modality not in (None, "text"):
         raise DataError(f"{location.name!r} is read as texts, not as modality={modality!r}")
     notes: list[str] = []
-    pieces, column = [Piece(location, location.name, None, "")], input
+    read, files, shown, column = chosen(location, input, notes)
+    name = location.resolve().name if location.is_dir() else location.name.split(".")[0]
+    origin = Origin(name, location, files, f"JSON ({shown})")
+    return TextRows(origin, read, input=column, label=label, notes=notes)
+
+
+def chosen(
+    location: Path, wanted: str | None, notes: list[str]
+) -> tuple[Callable[[], list[Table]], tuple[Path, ...], str, str | None]:
+    """Return what reads the tables of one data set, its files, these in words, and what is left of `wanted`: a column.
+
+    Args:
+        location: file or folder.
+        wanted: where there are several data sets NAME or NAME:COLUMN, else a column.
+        notes: takes what should be said.
+    """
+    pieces, column = [Piece(location, location.name, None, "")], wanted
     if location.is_dir():
-        pieces, column = choose(_files(location), input, owner=repr(location.name), notes=notes)
+        pieces, column = choose(_files(location), wanted, owner=repr(location.name), notes=notes)
     keys: tuple[Piece[str], ...] = ()
     if len(pieces) == 1 and suffix_of(pieces[0].what) not in LINES:
         keys, column = _sets(pieces[0], column, notes)
-    files = tuple(piece.what for piece in pieces)
     shown = ", ".join(piece.name for piece in pieces[:4]) + (f": {', '.join(key.what for key in keys)}" if keys else "")
-    name = location.resolve().name if location.is_dir() else location.name.split(".")[0]
-    origin = Origin(name, location, files, f"JSON ({shown})")
-    return TextRows(origin, partial(_tables, pieces, keys), input=column, label=label, notes=notes)
+    return partial(tables_of, pieces, keys), tuple(piece.what for piece in pieces), shown, column
 
 
 def _files(folder: Path) -> list[Piece[Path]]:
@@ -65,7 +78,7 @@ def _files(folder: Path) -> list[Piece[Path]]:
 
 def _holds_rows(piece: Piece[Path]) -> bool:
     try:
-        value = _parsed(piece)[0]
+        value = parsed(piece)[0]
     except DataError:
         return False
     if isinstance(value, dict):
@@ -79,7 +92,7 @@ def _is_rows(value: Any) -> bool:
 
 def _sets(piece: Piece[Path], wanted: str | None, notes: list[str]) -> tuple[tuple[Piece[str], ...], str | None]:
     """Return which lists of an object of lists are read (none where the file is one list), and the column."""
-    value = _parsed(piece)[0]
+    value = parsed(piece)[0]
     if isinstance(value, list):
         return (), wanted
     if not isinstance(value, dict) or not value or not all(isinstance(rows, list) for rows in value.values()):
@@ -92,14 +105,14 @@ def _sets(piece: Piece[Path], wanted: str | None, notes: list[str]) -> tuple[tup
     return tuple(chosen), column
 
 
-def _tables(pieces: Sequence[Piece[Path]], keys: Sequence[Piece[str]]) -> list[Table]:
+def tables_of(pieces: Sequence[Piece[Path]], keys: Sequence[Piece[str]] = ()) -> list[Table]:
     """Return the tables of files, or of the lists `keys` in one file."""
     tables = []
     for piece in pieces:
         if suffix_of(piece.what) in LINES:
             tables.append(_lines(piece))
             continue
-        value, encoding = _parsed(piece)
+        value, encoding = parsed(piece)
         lists = [(key.name, key.part, value[key.what]) for key in keys] or [(piece.name, piece.part, value)]
         for name, part, rows in lists:
             if not isinstance(rows, list):
@@ -110,7 +123,7 @@ def _tables(pieces: Sequence[Piece[Path]], keys: Sequence[Piece[str]]) -> list[T
     return tables
 
 
-def _parsed(piece: Piece[Path]) -> tuple[Any, str]:
+def parsed(piece: Piece[Path]) -> tuple[Any, str]:
     """Return the value of a `.json` file, and its encoding."""
     text, encoding, _ = read_text(piece.what, piece.name)
     try:

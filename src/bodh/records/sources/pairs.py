@@ -18,13 +18,14 @@ from bodh.contracts import Source
 from bodh.errors import BadRecord, DataError, suggestion
 from bodh.records.sources import parquet, text_lines
 from bodh.records.sources._columns import Table, parts_of
-from bodh.records.sources._groups import Piece, files_of, part_and_group, suffix_of
+from bodh.records.sources._groups import Piece, files_of, suffix_of
 from bodh.records.sources._parts import digest
 from bodh.records.sources._text_rows import TextRows
+from bodh.records.sources._where import rows_where
 
 _log = logging.getLogger("bodh")
 
-OPTIONS = ("target",)
+OPTIONS = ("target", "where")
 SEPARATOR = "\x1e"
 """Between the two texts of a record (see `modalities.pairs`); in a text it becomes a space."""
 
@@ -53,6 +54,11 @@ def accepts(location: Any) -> bool:
     return all(_is_pair(one) for one in location[:10])
 
 
+def wants(location: Any, *, input: str | None, target: str | None, modality: str | None) -> bool:  # noqa: A002, ARG001
+    """Whether `location` is read as pairs: asked for, a target that is named, or pairs in memory."""
+    return target is not None or modality == "pairs" or accepts(location)
+
+
 def open_(
     location: Any,
     *,
@@ -60,6 +66,7 @@ def open_(
     label: str | None,
     modality: str | None,
     target: str | None = None,
+    where: str | None = None,
 ) -> Source:
     """Open pairs of texts.
 
@@ -69,6 +76,7 @@ def open_(
         label: pairs have none.
         modality: "pairs".
         target: what is to be written: the other language, or column. Where there are two, it need not be said.
+        where: of a table, "COLUMN=VALUE": only such rows count.
 
     Raises:
         DataError: files of different numbers of lines, no such column or language, or nothing but empty sides.
@@ -80,14 +88,16 @@ def open_(
     if label not in (None, "none"):
         raise DataError(f"pairs of texts have no labels, given data.label={label!r}; leave it out")
     if not isinstance(location, Path):
-        return _in_memory(location, input, target)
+        return _in_memory(location, input, target or where)
     languages = _languages(location)
+    if languages and where is not None:
+        raise DataError(f"parallel files have no columns, given data.where={where!r}; leave it out")
     if languages:
         source, written = _two(languages, input, target, owner=repr(location.name), what="languages")
         read: Callable[[], list[Part]] = partial(_parallel, (source, languages[source]), (written, languages[written]))
         told = f"parallel files, {source} to {written}"
     else:
-        read, source, written = _columns_of(location, input, target)
+        read, source, written = _columns_of(location, input, target, where)
         told = f"a table, column {source!r} to {written!r}"
     name = location.resolve().name if location.is_dir() else location.name.split(".")[0]
     return PairRows(name, str(location.resolve()), read, told)
@@ -233,43 +243,31 @@ def _by_stem(language: str, pieces: list[Piece[Path]]) -> dict[str, Table]:
 # ----------------------------------------------------------------------------------------------------- tables
 
 
-def _columns_of(location: Path, source: str | None, target: str | None) -> tuple[Callable[[], list[Part]], str, str]:
+def _columns_of(
+    location: Path, source: str | None, target: str | None, where: str | None
+) -> tuple[Callable[[], list[Part]], str, str]:
     """Return what reads the pairs of a table, and the two columns."""
     group, _, column = (source or "").rpartition(":")
-    read = partial(_tables, location, group or None)
+    read = partial(_tables, location, group or None, where)
     tables = read()
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
     chosen = _two(names, column or None, target, owner=repr(location.name), what="columns")
     return partial(_pairs_of, read, *chosen), *chosen
 
 
-def _tables(location: Path, group: str | None) -> list[Table]:
-    """Return the tables of a file or folder, with all their columns."""
+def _tables(location: Path, group: str | None, where: str | None) -> list[Table]:
+    """Return the tables of a file or folder, the rows that count with all their columns."""
     from bodh.records.open import open_source
 
     if parquet.accepts(location):
-        return list(_parquet_tables(location))
+        return rows_where(list(parquet.tables_of(location)), where, owner=repr(location.name))[0]
     opened = open_source(location, input=group, label="none")
     if not isinstance(opened, TextRows):
         raise DataError(
             f"{location.name!r} holds no pairs of texts; allowed are parallel files (train.en, train.de), a table with "
             "two columns (.csv, .tsv, .jsonl, .parquet), and in Python a list of pairs"
         )
-    return opened.tables()
-
-
-def _parquet_tables(location: Path) -> Iterator[Table]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    files = parquet.files_of(location) if location.is_dir() else [location]
-    for path in files:
-        try:
-            columns = pq.read_table(path).to_pydict()
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{path.name!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
-        rows = len(next(iter(columns.values()), []))
-        yield Table(path.name, part_and_group(path.stem)[0], columns, range(rows), lines=False)
+    return rows_where(opened.tables(), where, owner=repr(location.name))[0]
 
 
 def _pairs_of(read: Callable[[], list[Table]], source: str, target: str) -> list[Part]:

@@ -6,7 +6,7 @@ import json
 import logging
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from bodh.errors import BadRecord, DataError
 from bodh.records.ids import Numbered, natural_key, pick
 from bodh.records.labels import Labels, as_numbers, encode_labels, encode_lists, read_class_names
 from bodh.records.sources._columns import Table, label_columns, text_columns
+from bodh.records.sources._groups import part_and_group
 from bodh.records.sources._parts import SPLIT_WORDS, file_digest, split_of
 
 _log = logging.getLogger("bodh")
 
 SUFFIXES = (".parquet", ".pq")
-_INPUTS = ("image", "img", "images", "picture", "photo", "bytes", "jpg", "png")
+INPUTS = ("image", "img", "images", "picture", "photo", "bytes", "jpg", "png")
 _LABELS = ("label", "labels", "class", "classes", "target", "targets", "y", "category", "fine_label")
 _GROUPS_KEPT = 2
 """Row groups that a process keeps decompressed; sequential reading needs one."""
@@ -53,6 +54,36 @@ def open_(location: Path, *, input: str | None, label: str | None, modality: str
         )
     files = files_of(location) if location.is_dir() else [location]
     return ParquetSource(location, files, input=input, label=label, modality=modality)
+
+
+def image_columns(path: Path) -> list[str]:
+    """Return the columns of encoded images.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    with _open_file(path) as file:
+        return [field.name for field in file.schema_arrow if _image_field(field)]
+
+
+def tables_of(location: Path, *, images: bool = True) -> Iterator[Table]:
+    """Yield the rows of a file, or of the files of a folder, with all their columns, or those without images.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in files_of(location) if location.is_dir() else [location]:
+        try:
+            aside = set() if images else set(image_columns(path))
+            kept = [name for name in pq.read_schema(path).names if name not in aside]
+            columns = pq.read_table(path, columns=kept).to_pydict()
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path.name!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        part = part_and_group(path.stem)[0] or SPLIT_WORDS.get(path.parent.name.casefold())
+        yield Table(path.name, part, columns, range(pq.read_metadata(path).num_rows), lines=False)
 
 
 class ParquetSource:
@@ -284,7 +315,7 @@ def _input_column(path: Path, schema: Any, wanted: str | None) -> str:
         raise DataError(
             f"{path.name!r} has no column of encoded images (binary, or struct with bytes); its columns are: {columns}"
         )
-    known = [name for name in able if name.casefold() in _INPUTS]
+    known = [name for name in able if name.casefold() in INPUTS]
     if len(able) > 1 and len(known) != 1:
         raise DataError(f"{path.name!r} has several image columns: {', '.join(able)}; choose one with input=NAME")
     return able[known[0] if known else next(iter(able))]
@@ -331,7 +362,7 @@ def _read_labels(files: list[Path], opened: list[Any], column: str, owner: str) 
         ]
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"column {column!r} of {owner!r} cannot be read: {_line(error)}") from error
-    names = read_class_names(files[0].parent) or _schema_names(opened[0].schema_arrow, column)
+    names = read_class_names(files[0].parent) or schema_names(opened[0].schema_arrow, column)
     what = f"column {column!r} of {owner!r}"
     if pt.is_nested(chunks[0].type):
         if not (pt.is_list(chunks[0].type) or pt.is_large_list(chunks[0].type)):
@@ -346,7 +377,7 @@ def _read_labels(files: list[Path], opened: list[Any], column: str, owner: str) 
     return encode_labels(values, names, owner=what, called=(column,))
 
 
-def _schema_names(schema: Any, column: str) -> tuple[str, ...]:
+def schema_names(schema: Any, column: str) -> tuple[str, ...]:
     """Return class names that Hugging Face's writer leaves in the schema's metadata."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][column]
