@@ -64,6 +64,7 @@ class Speller:
 
     def __init__(self, definition: bytes) -> None:
         self._definition = definition
+        self._last: tuple[str, np.ndarray, np.ndarray] | None = None
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -93,8 +94,15 @@ class Speller:
             span[:] = start, stop
         return np.array(found.ids, np.int32), spans
 
-    def __getstate__(self) -> dict[str, bytes]:
-        return {"_definition": self._definition}  # workers read the tokenizer themselves
+    def again(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same; the last text is remembered, for questions about one text come one after the other."""
+        known = self._last
+        if known is None or known[0] != text:
+            known = self._last = text, *self.spelled(text)
+        return known[1:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_definition": self._definition, "_last": None}  # workers read the tokenizer themselves
 
 
 def whole_letters(text: str, start: int, stop: int) -> tuple[int, int]:
@@ -140,8 +148,8 @@ def packed(raw: bytes, speller: Speller) -> np.ndarray:
         BadRecord: it cannot be read.
     """
     record = parsed(raw)
+    context, spans = speller.again(record.context)
     question, _ = speller.spelled(record.question)
-    context, spans = speller.spelled(record.context)
     if not len(question) or not len(context):
         raise BadRecord(f"the {'text' if len(question) else 'question'} has no token")
     first = last = UNKNOWN if record.answers is None else NONE
