@@ -25,6 +25,7 @@ from bodh.backbones.huggingface import build as library
 from bodh.contracts import Tokens
 from bodh.heads.language import build as language
 from bodh.model.generation import Generation, continued
+from bodh.model.on_torch import TorchWriter
 
 PADDING, END = 0, 3
 
@@ -85,7 +86,8 @@ def main() -> None:
     mute = [0, 1, 2, END, 4]
 
     def bodh(length: int, *, cache: bool) -> list[int]:
-        return continued(ours, [prompt], Generation(length=length, temperature=0, cache=cache))[0][0].ids
+        options = Generation(length=length, temperature=0)
+        return continued(TorchWriter(ours, cache=cache), [prompt], options)[0][0].ids
 
     def library_(length: int) -> list[int]:
         ids = torch.tensor([prompt])

@@ -11,7 +11,10 @@ from torch import nn
 
 from bodh.contracts import Tokens
 from bodh.heads.language import build as language
-from bodh.model.generation import Generation, Reader, choose, continued, penalised, probabilities, tokens_of
+from bodh.model import generation, on_arrays, on_tensors
+from bodh.model.generation import Generation, Reader, draws, tokens_of
+from bodh.model.on_tensors import choose, penalised, probabilities
+from bodh.model.on_torch import TorchWriter
 
 V, PAD, END, CONTEXT = 20, 0, 3, 64
 
@@ -43,6 +46,10 @@ def both():
     network = nn.ModuleDict({"backbone": backbone, "head": head}).eval()
     ours = SimpleNamespace(network=network, modality=_modality(), device=torch.device("cpu"))
     return ours, theirs.eval()
+
+
+def continued(model, prompts, options):
+    return generation.continued(TorchWriter(model, cache=options.cache), prompts, options)
 
 
 PROMPTS = ([2, 10, 11, 12], [2, 19, 7, 9], [2, 13, 14, 5])
@@ -86,7 +93,7 @@ def test_what_is_drawn_with_is_what_transformers_draws_with(given):
     logits = 3 * torch.randn(8, V, generator=torch.Generator().manual_seed(1))
     before = torch.randint(V, (8, 10), generator=torch.Generator().manual_seed(2))
     options = Generation(**{"temperature": 1.3, **given})
-    found = probabilities(penalised(logits, before, 1.4), options)
+    found = probabilities(penalised(logits, before.numpy(), 1.4), options)
     own = transformers.RepetitionPenaltyLogitsProcessor(1.4)(before, logits.clone())
     own = transformers.TemperatureLogitsWarper(float(options.temperature))(before, own)
     if options.top_k:
@@ -102,8 +109,9 @@ def test_draws_follow_the_distribution():
     options = Generation(temperature=0.9, top_k=5)
     share = probabilities(logits, options)[0]
     count = 20_000
-    drawn = torch.rand(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    seen = torch.bincount(choose(logits.expand(count, -1), options, drawn), minlength=6)
+    drawn = draws(0, count)
+    chosen = choose(logits.expand(count, -1), options, drawn, np.zeros(6, bool))
+    seen = torch.bincount(torch.from_numpy(chosen), minlength=6)
     assert seen[3] == 0
     keep = share > 0
     assert stats.chisquare(seen[keep], (share[keep] / share[keep].sum() * count)).pvalue > 0.001
@@ -134,8 +142,8 @@ def test_with_and_without_cache_beyond_the_context(both):
             for cache in (True, False)
         ]
         assert [[one.ids for one in texts] for texts in found[0]] == [[one.ids for one in texts] for texts in found[1]]
-    reader = Reader(ours, torch.tensor([long[:-1]]), Generation())
-    seen = reader.advance(torch.tensor(long[-1:]))
+    reader = Reader(TorchWriter(ours), np.array([long[:-1]]), Generation())
+    seen = reader.advance(np.array(long[-1:]))
     alone = ours.network["head"](ours.network["backbone"].features(torch.tensor([long[-CONTEXT:]])).tokens[:, -1])
     torch.testing.assert_close(seen, alone, atol=1e-4, rtol=1e-4)
 
@@ -143,8 +151,34 @@ def test_with_and_without_cache_beyond_the_context(both):
 def test_a_text_comes_token_by_token(both):
     ours, _ = both
     options = Generation(length=15, temperature=0)
-    steps = list(tokens_of(ours, torch.tensor([PROMPTS[0], PROMPTS[1]]), options, [1, 2]))
+    steps = list(tokens_of(TorchWriter(ours), np.array([PROMPTS[0], PROMPTS[1]]), options, [1, 2]))
     (first,), (second,) = continued(ours, PROMPTS[:2], options)
     for row, own in enumerate((first, second)):
         said = [one for step in steps for place, one in step if place == row]
         assert said == own.ids + [END] * own.ended
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31 + 5, 2**40 + 3])
+def test_draws_are_those_of_torch(seed):
+    wanted = torch.rand(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
+    np.testing.assert_array_equal(draws(seed, 50), wanted)
+    np.testing.assert_array_equal(draws(seed, 7), wanted[:7])
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"temperature": 0}, {"top_k": 5}, {"top_p": 0.6}, {"top_k": 12, "top_p": 0.8, "temperature": 1.7}]
+)
+def test_on_arrays_the_same_is_drawn_as_on_tensors(given):
+    generator = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn(400, V, generator=generator)
+    before = torch.randint(V, (400, 10), generator=generator).numpy()
+    options, drawn = Generation(**given), draws(3, 400)
+    forbidden = np.arange(V) < 4
+    ours, theirs = on_arrays.penalised(logits.numpy(), before, 1.4), penalised(logits, before, 1.4)
+    np.testing.assert_array_equal(ours, theirs.numpy())
+    if options.temperature:
+        wanted = probabilities(theirs, options).numpy()
+        np.testing.assert_allclose(on_arrays.probabilities(ours, options), wanted, atol=1e-12)
+    found = on_arrays.choose(ours, options, drawn, forbidden)
+    np.testing.assert_array_equal(found, on_tensors.choose(theirs, options, drawn, forbidden))
+    assert not forbidden[found].any()

@@ -78,10 +78,9 @@ def fill(model: Model | str | Path, texts: Sequence[str], *, top: int = 5, devic
             raise DataError(f"an input of type {type(text).__name__} cannot be read; give texts")
     if not given:
         raise DataError("there is nothing to fill; give a text with a gap, as in 'The ___ sat.'")
-    filler = Filler(handle.loaded(device))
-    found = filler.fill([filler.ids(text) for text in given], top=top)
-    records: list[Json] = []
-    for text, one in zip(given, found, strict=True):
-        gaps = [[{"word": word, "probability": round(chance, 6)} for word, chance in gap] for gap in one.gaps]
-        records.append({"text": text, "filled": one.text, "gaps": gaps})
-    return Fillings(records)
+    loaded = handle.loaded(device)
+    filler, capability = Filler(loaded.modality), loaded.capability("fill")
+    found = filler.fill(
+        [filler.ids(text) for text in given], lambda ids: loaded.compute(ids, capability)["logits"], top=top
+    )
+    return Fillings([one.to_json(text) for text, one in zip(given, found, strict=True)])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bodh.api.load import Model
     from bodh.model.generation import Generation
     from bodh.model.loaded import LoadedModel
+    from bodh.model.telling import Telling
 
 logger = logging.getLogger("bodh")
 
@@ -56,12 +57,14 @@ class Streamed(Iterator[str]):
     No piece ends in the middle of a character, nor between a letter and a sign that belongs to it.
     """
 
-    def __init__(self, prompt: str, pieces: Iterator[str], facts: Json) -> None:
+    def __init__(self, prompt: str, telling: Telling) -> None:
         self.prompt = prompt
-        self._pieces, self._facts, self._told = pieces, facts, ""
+        self._telling, self._told = telling, ""
 
     def __next__(self) -> str:
-        piece = next(self._pieces)
+        piece = ""
+        while not piece:
+            piece = next(self._telling)
         self._told += piece
         return piece
 
@@ -69,7 +72,10 @@ class Streamed(Iterator[str]):
         """Return what `Generated.to_json` does, once all is written."""
         for _ in self:
             pass
-        return {"records": [{"prompt": self.prompt, "text": self._told, **self._facts}]}
+        from bodh.model.telling import record
+
+        done = self._telling
+        return {"records": [record(self.prompt, self._told, tokens=done.tokens, ended=done.ended)]}
 
 
 def generate(
@@ -108,7 +114,8 @@ def generate(
             an iterator of pieces.
         device: auto, cpu, cuda, cuda:N or mps.
         **settings: `length_penalty=P`: of beams, scores are divided by the length to this power (1);
-            `cache=false`: compute everything again at every token.
+            `stop=TEXT`: end where this comes, which is left out; `cache=false`: compute everything again at every
+            token.
 
     Returns:
         one record a text: prompt, text (what follows it), tokens, ended.
@@ -127,7 +134,10 @@ def generate(
     from bodh.api._language import insist_on
     from bodh.api.load import load
     from bodh.config.resolve import resolve
+    from bodh.model.beam import finished
     from bodh.model.generation import Generation
+    from bodh.model.on_torch import TorchWriter
+    from bodh.model.telling import Telling, telling
 
     given = {
         "length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p, "beams": beams,
@@ -141,59 +151,22 @@ def generate(
     if stream and (len(texts) > 1 or options.number > 1 or options.beams > 1):
         raise ConfigError("stream: one text is written as it comes; give one prompt, no --number and no --beams")
     loaded = handle.loaded(device)
-    rows = [_begun(loaded, text) for text in texts]
-    return _streamed(loaded, texts[0], rows[0], options) if stream else _written(loaded, texts, rows, options)
+    writer = TorchWriter(loaded, cache=options.cache)
+    rows = [_begun(loaded, text, writer.context) for text in texts]
+    if stream:
+        return Streamed(texts[0], Telling(writer, loaded.modality, rows[0], options))
+    return Generated(finished(telling(writer, loaded.modality, texts, options)))
 
 
-def _begun(model: LoadedModel, prompt: Any) -> list[int]:
-    """Return the ids of a prompt, its begin among them and no end: at least one.
+def _begun(model: LoadedModel, prompt: Any, context: int | None) -> list[int]:
+    """Return the ids of a prompt; that one of more tokens than the model reads loses its beginning is said."""
+    from bodh.model.telling import begun
 
-    A prompt of more tokens than the model reads is cut at its beginning, and that is said.
-    """
     if not isinstance(prompt, str):
         raise DataError(f"a prompt of type {type(prompt).__name__} cannot be read; give texts")
-    modality = cast("Any", model.modality)
-    ids: list[int] = modality.encode(prompt).tolist()[:-1] or [modality.tokens().begin]
-    context = cast("Any", model.network["backbone"]).context
+    ids = begun(model.modality, prompt)
     if context is not None and len(ids) > context:
         logger.warning(
             "a prompt has %d tokens, this model sees %d at a time: the last %d count", len(ids), context, context
         )
     return ids
-
-
-def _written(model: LoadedModel, texts: Sequence[str], rows: Sequence[list[int]], options: Generation) -> Generated:
-    from bodh.model.generation import continued
-    from bodh.model.pieces import after
-
-    text_of = cast("Any", model.modality).text
-    records: list[Json] = []
-    for prompt, row, found in zip(texts, rows, continued(model, rows, options), strict=True):
-        for one in found:
-            told: Json = {
-                "prompt": prompt, "text": after(text_of, row, one.ids), "tokens": len(one.ids), "ended": one.ended
-            }  # fmt: skip
-            records.append(told if one.score is None else told | {"score": round(one.score, 4)})
-    return Generated(records)
-
-
-def _streamed(model: LoadedModel, prompt: str, row: list[int], options: Generation) -> Streamed:
-    import torch
-
-    from bodh.model.generation import seeds_of, tokens_of
-    from bodh.model.pieces import closes_up, pieces
-
-    modality = cast("Any", model.modality)
-    end, facts = modality.tokens().end, {"tokens": 0, "ended": False}
-
-    def ids() -> Iterator[int]:
-        first = torch.tensor([row], device=model.device)
-        for step in tokens_of(model, first, options, seeds_of([tuple(row)], options.seed)):
-            if step[0][1] == end:
-                facts["ended"] = True
-                return
-            facts["tokens"] += 1
-            yield step[0][1]
-
-    closing = closes_up(modality.files()["tokenizer.json"])
-    return Streamed(prompt, pieces(modality.text, row, ids(), closing=closing), facts)

@@ -138,7 +138,7 @@ def _records(handle: Model, texts: Any, device: str, options: Json) -> Iterator[
                 continue
             row, one = next(said)
             text = modality.text(row)
-            yield {"id": name, "text": text, "translation": one.text, "score": round(one.score, 4), "ended": one.ended}
+            yield {"id": name, "text": text, **one.to_json()}
     if cut:
         logger.warning("%d texts have %d tokens or more, of which this model reads no more than those", cut, longest)
 

@@ -1,22 +1,21 @@
-"""Which token belongs where a text has a gap: what a masked language model tells."""
+"""Which token belongs where a text has a gap: what a masked language model tells. No torch: servers use it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bodh.contracts import Json
 from bodh.errors import DataError, ModelError
-from bodh.model.capabilities import LOGITS
 from bodh.model.pieces import decoders
 
 if TYPE_CHECKING:
-    from bodh.contracts import Tokens
-    from bodh.model.loaded import LoadedModel
+    from bodh.contracts import Modality, Tokens
 
 GAP = re.compile(r"\[MASK\]|_{3,}|…_+…")
 """How a gap may be written, beside the tokenizer's own word for it."""
@@ -36,20 +35,24 @@ class Filled:
     gaps: list[list[tuple[str, float]]]
     text: str
 
+    def to_json(self, given: str) -> Json:
+        """Return it as JSON values, as the command line and servers tell it; `given` is the text as it came."""
+        gaps = [[{"word": word, "probability": round(chance, 6)} for word, chance in gap] for gap in self.gaps]
+        return {"text": given, "filled": self.text, "gaps": gaps}
+
 
 class Filler:
     """Texts with gaps to what belongs there.
 
     Args:
-        model: of task "tokens", not causal.
+        modality: of texts.
 
     Raises:
         ModelError: its tokenizer has no token for a gap.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
-        self.model = model
-        self.modality = cast("Any", model.modality)
+    def __init__(self, modality: Modality) -> None:
+        self.modality = cast("Any", modality)
         self.tokens: Tokens = self.modality.tokens()
         if self.tokens.mask is None:
             raise ModelError("the tokenizer of this model has no token for a gap, so the model cannot fill one")
@@ -79,17 +82,23 @@ class Filler:
             )
         return ids
 
-    def fill(self, rows: Sequence[np.ndarray], *, top: int) -> list[Filled]:
-        """Return the `top` likeliest words of every gap in each of `rows` [n], as `ids` gives them."""
-        capability = self.model.capability("fill")
+    def fill(
+        self, rows: Sequence[np.ndarray], logits_of: Callable[[np.ndarray], np.ndarray], *, top: int
+    ) -> list[Filled]:
+        """Return the `top` likeliest words of every gap in each of `rows` [n], as `ids` gives them.
+
+        Args:
+            rows: ids `[t]`, unlike lengths.
+            logits_of: the model, from standardised ids `[n t]` to `[n t v]`.
+            top: words of each gap, from 1.
+        """
         found = []
         for start in range(0, len(rows), BATCH):
             ids = self.modality.standardise(list(rows[start : start + BATCH]))
-            logits = self.model.compute(ids, capability)[LOGITS]  # [n t v]
-            found += [self._told(row, told, top) for row, told in zip(ids, logits, strict=True)]
+            found += [self.told(row, said, top) for row, said in zip(ids, logits_of(ids), strict=True)]
         return found
 
-    def _told(self, row: np.ndarray, logits: np.ndarray, top: int) -> Filled:
+    def told(self, row: np.ndarray, logits: np.ndarray, top: int) -> Filled:
         """Return the answers for ids `[t]` with logits `[t v]`; special tokens are no words."""
         whole, gaps = row.copy(), []
         for place in np.flatnonzero(row == self.tokens.mask):

@@ -4,27 +4,26 @@ Temperature and top-k: Fan et al. 2018, arXiv 1805.04833; top-p: Holtzman et al.
 penalty: Keskar et al. 2019 (CTRL), arXiv 1909.05858, section 4.1. Applied in this order: penalty, temperature, top-k,
 top-p, as the library transformers does.
 
-A text that outgrows the context is read on from its latest half: what came before is forgotten.
+A text that outgrows the context is read on from its latest half: what came before is forgotten. Imports no torch:
+servers use it.
 
 Axis letters: `n` texts, `t` tokens, `v` ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import Field, field_validator, model_validator
 
 from bodh.config.base import Config
-from bodh.contracts import Tokens, derive_seed
-from bodh.model.beam import search
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bodh.model.loaded import LoadedModel
+from bodh.contracts import derive_seed
+from bodh.model.beam import finished, search
+from bodh.model.on_arrays import Arithmetic
+from bodh.model.writing import State, Writes, unspeakable
 
 AT_ONCE = 64
 """Texts that are written side by side; all of them have prompts of one length, so none is filled up."""
@@ -52,14 +51,24 @@ class Generation(Config):
     )
     number: int = Field(1, ge=1, le=10_000, description="texts that are written for each prompt")
     seed: int = Field(0, ge=0, description="the same seed gives the same text")
+    stop: tuple[str, ...] = Field(
+        (), max_length=16, description="texts at which writing ends; the first of them that comes is left out"
+    )
     cache: bool = Field(
         True, description="keep what was computed of earlier tokens; without, all is computed again at every token"
     )
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_stop_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _beams_give_several(self) -> Generation:
         if 1 < self.beams < self.number:
             raise ValueError(f"number ({self.number}) must not be above beams ({self.beams}), which is all they find")
+        if "" in self.stop:
+            raise ValueError("stop: an empty text ends nothing; leave it out")
         return self
 
 
@@ -78,19 +87,24 @@ class Continuation:
     score: float | None = None
 
 
-def continued(model: LoadedModel, prompts: Sequence[Sequence[int]], options: Generation) -> list[list[Continuation]]:
-    """Return `options.number` continuations of each prompt.
+def continued(model: Writes, prompts: Sequence[Sequence[int]], options: Generation) -> list[list[Continuation]]:
+    """Return `options.number` continuations of each prompt; see `continuing`."""
+    return finished(continuing(model, prompts, options))
+
+
+def continuing(
+    model: Writes, prompts: Sequence[Sequence[int]], options: Generation
+) -> Generator[None, None, list[list[Continuation]]]:
+    """Return `options.number` continuations of each prompt; yields after every token, so that others have their turn.
 
     What is written depends on the prompt, the options and how often the same prompt came before, but not on the
     prompts beside it (up to rounding: arithmetic on many rows may differ in the last digit from that on one).
 
     Args:
-        model: of task "tokens", causal.
+        model: what writes.
         prompts: [n] ids, each with its begin and without its end; none is empty.
         options: how to go on.
     """
-    import torch
-
     found: list[list[Continuation]] = [[] for _ in prompts]
     copies = 1 if options.beams > 1 else options.number
     asked = [place for place in range(len(prompts)) for _ in range(copies)]
@@ -98,45 +112,34 @@ def continued(model: LoadedModel, prompts: Sequence[Sequence[int]], options: Gen
     lengths = [len(prompts[place]) for place in asked]
     order = sorted(range(len(asked)), key=lambda one: lengths[one])  # stable: copies stay in their order
     for chosen in _alike(order, lengths):
-        ids = torch.tensor([list(prompts[asked[one]]) for one in chosen], device=model.device)
-        written = (
-            _searched(model, ids, options) if options.beams > 1
-            else [[one] for one in _drawn(model, ids, options, [seeds[one] for one in chosen])]
-        )  # fmt: skip
+        ids = np.array([list(prompts[asked[one]]) for one in chosen], np.int64)
+        if options.beams > 1:
+            written = yield from _searched(model, ids, options)
+        else:
+            written = yield from _drawn(model, ids, options, [seeds[one] for one in chosen])
         for one, texts in zip(chosen, written, strict=True):
             found[asked[one]].extend(texts)
     return found
 
 
 def tokens_of(
-    model: LoadedModel, prompts: Tensor, options: Generation, seeds: Sequence[int]
+    model: Writes, prompts: np.ndarray, options: Generation, seeds: Sequence[int]
 ) -> Iterator[list[tuple[int, int]]]:
     """Yield what is written at every step: (row, id) of each text that goes on, its end token the last of it.
 
     Args:
-        model: of task "tokens", causal.
-        prompts: `[n t]` ids on the model's device, t from 1.
+        model: what writes.
+        prompts: `[n t]` ids, t from 1.
         options: how to go on, without beams.
         seeds: [n] of what is drawn.
     """
-    import torch
-
-    tokens = _tokens(model)
-    place = "cpu" if prompts.device.type == "mps" else prompts.device  # mps knows no float64
-    drawn = torch.stack(
-        [
-            torch.rand(options.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            for seed in seeds
-        ]
-    ).to(place)  # [n length]: what a row draws does not depend on the others, nor on when they end
+    drawn = np.stack([draws(seed, options.length) for seed in seeds])
     reader = Reader(model, prompts[:, :-1], options)
-    forbidden, last = unspeakable(tokens).to(prompts.device), prompts[:, -1]
-    rows = torch.arange(len(prompts), device=prompts.device)
+    forbidden, last, rows = unspeakable(model.tokens), prompts[:, -1], np.arange(len(prompts))
     for step in range(options.length):
-        logits = reader.advance(last).masked_fill(forbidden, -torch.inf)
-        last = choose(logits.to(place), options, drawn[rows.to(place), step]).to(prompts.device)
+        last = model.on.choose(reader.advance(last), options, drawn[rows, step], forbidden)
         yield list(zip(rows.tolist(), last.tolist(), strict=True))
-        going = (last != tokens.end).nonzero()[:, 0]
+        going = np.flatnonzero(last != model.tokens.end)
         if not len(going):
             return
         if len(going) < len(rows):
@@ -144,125 +147,56 @@ def tokens_of(
             rows, last = rows[going], last[going]
 
 
+def draws(seed: int, count: int) -> np.ndarray:
+    """Return numbers from 0 to below 1, float64 [count]; the first ones do not depend on the count.
+
+    They are those of `torch.rand` with a generator of this seed on a CPU, which NumPy's frozen generator gives too.
+    """
+    frozen = np.random.RandomState(seed & 0xFFFFFFFF)  # noqa: NPY002 -- its stream never changes
+    halves = frozen.randint(0, 2**32, 2 * count, dtype=np.uint32).astype(np.uint64)
+    whole = (halves[0::2] << np.uint64(32)) | halves[1::2]
+    found: np.ndarray = (whole & np.uint64(2**53 - 1)) * 2.0**-53
+    return found
+
+
 class Reader:
     """A causal language model and the texts that it has read; a `beam.Writer`.
 
     Args:
-        model: of task "tokens", causal.
+        model: what writes.
         ids: `[n t]` what the texts begin with, maybe nothing.
-        options: `cache`, `repetition_penalty` and `length` count.
+        options: `repetition_penalty` and `length` count.
     """
 
-    def __init__(self, model: LoadedModel, ids: Tensor, options: Generation) -> None:
-        self.backbone, self.head = cast("Any", model.network["backbone"]), model.network["head"]
-        self.ids = ids
-        self.options = options
-        self.context: int | None = self.backbone.context
+    def __init__(self, model: Writes, ids: np.ndarray, options: Generation) -> None:
+        self.model, self.ids, self.options = model, ids, options
+        self.on: Arithmetic = model.on
         self.longest = ids.shape[1] + 1 + options.length
-        self.begin = 0 if self.context is None else max(0, ids.shape[1] + 1 - self.context)
-        self.read = self.begin
-        self.cache: Any = None
-        if options.cache and ids.shape[1] > self.begin:
-            self._tokens()  # once for all beams of a text
+        self.begin = 0 if model.context is None else max(0, ids.shape[1] + 1 - model.context)
+        self.state = self._started()
+        if ids.shape[1] > self.begin:
+            self.state.advance(ids[:, self.begin :])  # once for all beams of a text
+        self.read = max(self.begin, ids.shape[1])
 
-    def advance(self, ids: Tensor) -> Tensor:
+    def advance(self, ids: np.ndarray) -> Any:
         """Return logits `[n v]` of the id after the next ids `ids` `[n]`; the repetition penalty is in them."""
-        import torch
+        self.ids = np.concatenate([self.ids, ids[:, None]], axis=1)
+        total, context = self.ids.shape[1], self.model.context
+        if context is not None and total - self.begin > context:
+            self.begin = self.read = total - max(1, context // 2)
+            self.state = self._started()
+        logits = self.state.advance(self.ids[:, self.read :])
+        self.read = total
+        return self.on.penalised(logits, self.ids, self.options.repetition_penalty)
 
-        self.ids = torch.cat([self.ids, ids[:, None]], dim=1)
-        total = self.ids.shape[1]
-        if self.context is not None and total - self.begin > self.context:
-            self.begin = self.read = total - max(1, self.context // 2)
-            self.cache = None
-        with torch.inference_mode():
-            logits = self.head(self._tokens()[:, -1]).float()
-            return penalised(logits, self.ids, self.options.repetition_penalty)
-
-    def select(self, rows: Tensor) -> None:
+    def select(self, rows: np.ndarray) -> None:
         """Keep the rows at positions `rows` `[n]`, in that order, any of them several times."""
-        import torch
-
         self.ids = self.ids[rows]
-        if self.cache is not None:
-            with torch.inference_mode():
-                self.cache.select(rows)
+        self.state.select(rows)
 
-    def _tokens(self) -> Tensor:
-        """Return tokens `[n t d]` of what has not been read yet (without a cache: of all that the network may see)."""
-        import torch
-
-        with torch.inference_mode():
-            if not self.options.cache:
-                return cast("Tensor", self.backbone.features(self.ids[:, self.begin :]).tokens)
-            if self.cache is None:
-                room = self.longest - self.begin
-                self.cache = self.backbone.start(len(self.ids), min(room, self.context or room))
-            unread = self.ids[:, self.read :]
-            self.read = self.ids.shape[1]
-            return cast("Tensor", self.backbone.advance(unread, self.cache))
-
-
-def penalised(logits: Tensor, before: Tensor, penalty: float) -> Tensor:
-    """Return `logits` `[n v]` with those of ids in `before` `[n t]` divided by `penalty`, multiplied where negative."""
-    import torch
-
-    if penalty == 1:
-        return logits
-    told = logits.gather(1, before)
-    return logits.scatter(1, before, torch.where(told < 0, told * penalty, told / penalty))
-
-
-def choose(logits: Tensor, options: Generation, drawn: Tensor) -> Tensor:
-    """Return the ids `[n]` that are next: the likeliest, or those at which the numbers drawn fall.
-
-    Args:
-        logits: `[n v]`, penalties applied.
-        options: temperature, top-k and top-p count.
-        drawn: `[n]` from 0 to below 1.
-    """
-    import torch
-
-    if options.temperature == 0:
-        return logits.argmax(dim=1)
-    share = probabilities(logits, options).cumsum(dim=1)  # [n v]
-    place = torch.searchsorted(share, (drawn.to(share.dtype) * share[:, -1])[:, None], right=True)[:, 0]
-    return place.clamp(max=logits.shape[1] - 1)
-
-
-def probabilities(logits: Tensor, options: Generation) -> Tensor:
-    """Return what tokens are drawn with, float64 `[n v]`, 0 for those that may not be drawn.
-
-    Args:
-        logits: `[n v]`.
-        options: temperature (above 0), top-k and top-p count.
-    """
-    import torch
-
-    logits = logits.double() / options.temperature
-    if options.top_k is not None and options.top_k < logits.shape[1]:
-        least = logits.topk(options.top_k, dim=1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    found = logits.softmax(dim=1)
-    if options.top_p is not None and options.top_p < 1:
-        ranked, order = found.sort(dim=1, descending=True, stable=True)
-        kept = ranked.cumsum(dim=1) - ranked < options.top_p  # what is likelier does not suffice by itself
-        found = torch.zeros_like(found).scatter(1, order, ranked * kept)
-        found = found / found.sum(dim=1, keepdim=True)
-    return found
-
-
-def unspeakable(tokens: Tokens) -> Tensor:
-    """Return which ids are never written, bool `[v]`: padding, begin, mask, the unknown; the end may be."""
-    import torch
-
-    found = torch.from_numpy(tokens.special.copy())
-    found[tokens.unknown] = True
-    found[tokens.end] = False
-    return found
-
-
-def _tokens(model: LoadedModel) -> Tokens:
-    return cast("Tokens", cast("Any", model.modality).tokens())
+    def _started(self) -> State:
+        room = self.longest - self.begin
+        return self.model.start(len(self.ids), min(room, self.model.context or room))
 
 
 def seeds_of(prompts: Sequence[tuple[int, ...]], seed: int) -> list[int]:
@@ -287,25 +221,26 @@ def _alike(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
         yield part
 
 
-def _drawn(model: LoadedModel, prompts: Tensor, options: Generation, seeds: Sequence[int]) -> list[Continuation]:
+def _drawn(
+    model: Writes, prompts: np.ndarray, options: Generation, seeds: Sequence[int]
+) -> Generator[None, None, list[list[Continuation]]]:
     """Return one continuation of each prompt `[n t]`, token by token."""
-    end = _tokens(model).end
+    end = model.tokens.end
     ids: list[list[int]] = [[] for _ in prompts]
     for step in tokens_of(model, prompts, options, seeds):
         for row, one in step:
             ids[row].append(one)
-    return [Continuation(own[:-1], True) if own[-1] == end else Continuation(own, False) for own in ids]
+        yield
+    return [[Continuation(own[:-1], True) if own[-1] == end else Continuation(own, False)] for own in ids]
 
 
-def _searched(model: LoadedModel, prompts: Tensor, options: Generation) -> list[list[Continuation]]:
+def _searched(
+    model: Writes, prompts: np.ndarray, options: Generation
+) -> Generator[None, None, list[list[Continuation]]]:
     """Return the likeliest continuations of each prompt `[n t]` that beam search finds, the best first."""
-    import torch
-
-    tokens = _tokens(model)
-    reader = Reader(model, prompts[:, :-1], options)
-    with torch.inference_mode():
-        found = search(
-            reader, prompts[:, -1], end=tokens.end, forbidden=unspeakable(tokens).to(prompts.device),
-            beams=options.beams, length=options.length, penalty=options.length_penalty,
-        )  # fmt: skip
+    found = yield from search(
+        Reader(model, prompts[:, :-1], options), prompts[:, -1], end=model.tokens.end,
+        forbidden=unspeakable(model.tokens), beams=options.beams, length=options.length,
+        penalty=options.length_penalty,
+    )  # fmt: skip
     return [[Continuation(one.ids, one.ended, one.score) for one in texts[: options.number]] for texts in found]

@@ -14,10 +14,18 @@ JOINERS = "\u200c\u200d"
 def pieces(
     text_of: Callable[[list[int]], str], prompt: Sequence[int], ids: Iterable[int], *, closing: bool = False
 ) -> Iterator[str]:
-    """Yield the text that `ids` are, piece by piece as they come; joined they are what follows the prompt.
+    """Yield the text that `ids` are, piece by piece as they come, none of them empty; see `each`."""
+    return (piece for piece in each(text_of, prompt, ids, closing=closing) if piece)
 
-    Held back is what may still change: a character of which bytes are missing, a letter whose signs may follow (as in
-    Devanagari), and, where a tokenizer closes up words and marks, the last word.
+
+def each(
+    text_of: Callable[[list[int]], str], prompt: Sequence[int], ids: Iterable[int], *, closing: bool = False
+) -> Iterator[str]:
+    """Yield for each of `ids` what is certain of the text since the last, maybe nothing, and at the end the rest.
+
+    Joined they are what follows the prompt. Held back is what may still change: a character of which bytes are
+    missing, a letter whose signs may follow (as in Devanagari), and, where a tokenizer closes up words and marks, the
+    last word.
 
     Args:
         text_of: ids to text, of a tokenizer (`Modality.text`).
@@ -31,11 +39,54 @@ def pieces(
         seen.append(one)
         text = text_of(seen)
         stop = max(told, _sure(text, closing=closing))
-        if stop > told:
-            yield text[told:stop]
-            told = stop
+        yield text[told:stop]
+        told = stop
     if len(text) > told:
         yield text[told:]
+
+
+class Until:
+    """Pieces of a text up to the first of some texts, which is left out; what may be its beginning is held back.
+
+    Args:
+        parts: the pieces, maybe empty.
+        stops: texts; none: all pieces pass.
+    """
+
+    def __init__(self, parts: Iterator[str], stops: Sequence[str]) -> None:
+        self.parts, self.stops = parts, stops
+        self.stopped = False
+        """whether one of them came"""
+
+    def __iter__(self) -> Iterator[str]:
+        held = ""
+        for part in self.parts:
+            held += part
+            places = [place for place in map(held.find, self.stops) if place >= 0]
+            if places:
+                self.stopped = True
+                yield held[: min(places)]
+                return
+            keep = self._beginning(held)
+            yield held[:keep]
+            held = held[keep:]
+        if held:
+            yield held
+
+    def _beginning(self, text: str) -> int:
+        """Return where in `text` one of the stops may begin that has not come whole; no sign is torn off its letter."""
+        place = min(
+            (
+                len(text) - size
+                for stop in self.stops
+                for size in range(1, min(len(stop), len(text) + 1))
+                if text.endswith(stop[:size])
+            ),
+            default=len(text),
+        )
+        while 0 < place < len(text) and unicodedata.category(text[place])[0] == "M":
+            place -= 1
+        return place
 
 
 def after(text_of: Callable[[list[int]], str], prompt: Sequence[int], ids: Sequence[int]) -> str:

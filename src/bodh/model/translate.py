@@ -1,21 +1,24 @@
-"""From texts to the texts that a model of task "sequence" writes for them."""
+"""From texts to the texts that a model of task "sequence" writes for them. Imports no torch: servers use it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bodh.contracts import Json
 from bodh.errors import ConfigError, ModelError
-from bodh.model.beam import Found, search
+from bodh.model.beam import Found, finished, search
+from bodh.model.writing import unspeakable
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from bodh.contracts import Modality
     from bodh.model.loaded import LoadedModel
     from bodh.model.manifest import Manifest
+    from bodh.model.on_arrays import Arithmetic
+    from bodh.model.writing import State, Translates
 
 BATCH = 64
 """Texts at a time, of similar length."""
@@ -37,6 +40,10 @@ class Written:
     score: float
     ended: bool
 
+    def to_json(self) -> Json:
+        """Return it as JSON values, as the command line and servers tell it."""
+        return {"translation": self.text, "score": round(self.score, 4), "ended": self.ended}
+
 
 def insist_on_writer(manifest: Manifest) -> None:
     """Raise ModelError unless the model writes texts."""
@@ -56,7 +63,7 @@ def translate_rows(
     penalty: float = 1.0,
     batch: int = BATCH,
 ) -> list[Written]:
-    """Return what `model` writes for each of `rows`, in their order.
+    """Return what `model` writes for each of `rows`, in their order; see `translating`.
 
     Args:
         model: of task "sequence".
@@ -70,23 +77,52 @@ def translate_rows(
         ModelError: the model does not write texts.
         ConfigError: beams or length are out of their range.
     """
-    import torch
+    from bodh.model.on_torch import TorchTranslator
 
     insist_on_writer(model.manifest)
-    context = cast("Any", model.network["head"]).context
-    if length is not None and not 1 <= length < context:
-        raise ConfigError(f"length={length}: this model writes texts of 1 to {context - 1} tokens; choose one of these")
+    options: Json = {"beams": beams, "length": length, "penalty": penalty, "batch": batch}
+    return finished(translating(TorchTranslator(model), model.modality, rows, **options))
+
+
+def translating(
+    model: Translates,
+    modality: Modality,
+    rows: Sequence[np.ndarray],
+    *,
+    beams: int,
+    length: int | None,
+    penalty: float,
+    batch: int = BATCH,
+) -> Generator[None, None, list[Written]]:
+    """Return what `model` writes for each of `rows`, in their order; yields after every token.
+
+    Args:
+        model: what reads and writes.
+        modality: of pairs.
+        rows: see `translate_rows`, as the other arguments.
+        beams: from 1.
+        length: most tokens.
+        penalty: power of the length.
+        batch: rows at a time.
+
+    Raises:
+        ConfigError: beams or length are out of their range.
+    """
+    if length is not None and not 1 <= length < model.context:
+        raise ConfigError(
+            f"length={length}: this model writes texts of 1 to {model.context - 1} tokens; choose one of these"
+        )
     if not 1 <= beams <= 256:
         raise ConfigError(f"beams={beams}: allowed are 1 (greedy) to 256")
-    modality = cast("Any", model.modality)
+    pairs = cast("Any", modality)
     found: list[Written | None] = [None] * len(rows)
-    sources = [modality.sides(row)[0] for row in rows]
-    with torch.inference_mode():
-        for chosen in _alike([len(one) for one in sources], batch):
-            ids = torch.from_numpy(modality.standardise([sources[place] for place in chosen])).to(model.device)
-            most = min(context - 1, LONGER * ids.shape[1] + MORE) if length is None else length
-            for place, texts in zip(chosen, written(model, ids, beams, most, penalty), strict=True):
-                found[place] = Written(modality.text(texts[0].ids), texts[0].score, texts[0].ended)
+    sources = [pairs.sides(row)[0] for row in rows]
+    for chosen in _alike([len(one) for one in sources], batch):
+        ids = modality.standardise([sources[place] for place in chosen])
+        most = min(model.context - 1, LONGER * ids.shape[1] + MORE) if length is None else length
+        texts = yield from writing(model, ids, beams, most, penalty)
+        for place, own in zip(chosen, texts, strict=True):
+            found[place] = Written(pairs.text(own[0].ids), own[0].score, own[0].ended)
     return cast("list[Written]", found)
 
 
@@ -102,38 +138,35 @@ def _alike(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:
             yield places[start : start + batch]
 
 
-def written(model: LoadedModel, source: Tensor, beams: int, length: int, penalty: float) -> list[list[Found]]:
+def writing(
+    model: Translates, source: np.ndarray, beams: int, length: int, penalty: float
+) -> Generator[None, None, list[list[Found]]]:
     """Return the ids that `model` writes for standardised ids `source` `[n s]`, each row's best first.
 
     Args:
-        model: of task "sequence".
-        source: on the model's device.
+        model: what reads and writes.
+        source: ids.
         beams: see `translate_rows`.
         length: most tokens.
         penalty: see `translate_rows`.
     """
-    import torch
-
-    tokens = cast("Any", model.modality).tokens()
-    backbone, head = cast("Any", model.network["backbone"]), cast("Any", model.network["head"])
-    memory = backbone.features(source).tokens
-    forbidden = torch.from_numpy(tokens.special.copy()).to(source.device)
-    forbidden[tokens.unknown] = True
-    forbidden[tokens.end] = False
-    first = torch.full((len(source),), tokens.begin, dtype=torch.int64, device=source.device)
-    writer = _Writer(head, head.start(memory, source != tokens.padding, length))
-    return search(writer, first, end=tokens.end, forbidden=forbidden, beams=beams, length=length, penalty=penalty)
+    first = np.full(len(source), model.tokens.begin, np.int64)
+    return (
+        yield from search(
+            _Writer(model.on, model.read(source, length)), first, end=model.tokens.end,
+            forbidden=unspeakable(model.tokens), beams=beams, length=length, penalty=penalty,
+        )
+    )  # fmt: skip
 
 
 class _Writer:
     """A decoder and what it has written so far; see `beam.Writer`."""
 
-    def __init__(self, head: Any, state: Any) -> None:
-        self.head, self.state = head, state
+    def __init__(self, on: Arithmetic, state: State) -> None:
+        self.on, self.state = on, state
 
-    def advance(self, ids: Tensor) -> Tensor:
-        logits: Tensor = self.head.advance(ids, self.state)
-        return logits
+    def advance(self, ids: np.ndarray) -> Any:
+        return self.state.advance(ids[:, None])
 
-    def select(self, rows: Tensor) -> None:
+    def select(self, rows: np.ndarray) -> None:
         self.state.select(rows)

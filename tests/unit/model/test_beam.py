@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
-from bodh.model.beam import search
+from bodh.model import on_arrays, on_tensors
+from bodh.model.beam import finished, search
 
 V, END = 5, 1
 
@@ -15,8 +17,8 @@ V, END = 5, 1
 class Tree:
     """Tells logits that depend on the row and on all that was written, from a fixed table."""
 
-    def __init__(self, rows):
-        self.texts = [(row, ()) for row in rows]
+    def __init__(self, rows, on=on_arrays):
+        self.texts, self.on = [(row, ()) for row in rows], on
 
     def logits(self, row, text):
         generator = torch.Generator().manual_seed(hash((row, text)) % 2**31)
@@ -24,18 +26,19 @@ class Tree:
 
     def advance(self, ids):
         self.texts = [(row, (*text, int(one))) for (row, text), one in zip(self.texts, ids, strict=True)]
-        return torch.stack([self.logits(*text) for text in self.texts])
+        logits = torch.stack([self.logits(*text) for text in self.texts])
+        return logits if self.on is on_tensors else logits.numpy()
 
     def select(self, rows):
         self.texts = [self.texts[int(row)] for row in rows]
 
 
-FORBIDDEN = torch.tensor([True, False, False, False, False])
+FORBIDDEN = np.array([True, False, False, False, False])
 
 
-def _search(rows, **options):
+def _search(rows, on=on_arrays, **options):
     settings = {"beams": 1, "length": 5, "penalty": 1.0, **options}
-    return search(Tree(rows), torch.full((len(rows),), 0), end=END, forbidden=FORBIDDEN, **settings)
+    return finished(search(Tree(rows, on), np.zeros(len(rows), np.int64), end=END, forbidden=FORBIDDEN, **settings))
 
 
 def _score(row, text, penalty):
@@ -64,7 +67,7 @@ def test_one_beam_takes_the_likeliest_token_each_time():
     for row, found in enumerate(_search(list(range(8)), length=6)):
         tree, text = Tree([row]), (0,)
         while len(text) <= 6 and text[-1] != END:
-            text = (*text, int(tree.logits(row, text).masked_fill(FORBIDDEN, -torch.inf).argmax()))
+            text = (*text, int(tree.logits(row, text).masked_fill(torch.from_numpy(FORBIDDEN), -torch.inf).argmax()))
         assert found[0].ids == [one for one in text[1:] if one != END]
         assert found[0].ended == (text[-1] == END)
         assert found[0].score == pytest.approx(_score(row, text[1:], 1.0), abs=1e-4)
@@ -83,3 +86,13 @@ def test_rows_do_not_depend_on_each_other(beams):
 def test_more_beams_find_texts_as_likely_or_likelier_on_average():
     few, many = (_search(list(range(20)), beams=beams, length=12) for beams in (1, 8))
     assert sum(one[0].score for one in many) > sum(one[0].score for one in few)
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_on_tensors_the_same_is_found_as_on_arrays(beams):
+    one, other = (_search(list(range(10)), on, beams=beams, length=8) for on in (on_arrays, on_tensors))
+    assert [[(text.ids, text.ended) for text in own] for own in one] == [
+        [(text.ids, text.ended) for text in own] for own in other
+    ]
+    for own, theirs in zip(one, other, strict=True):
+        assert [text.score for text in own] == pytest.approx([text.score for text in theirs], abs=1e-5)

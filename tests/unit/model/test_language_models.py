@@ -178,7 +178,7 @@ def test_fill(filler):
     modality = filler.loaded("cpu").modality
     from bodh.model.fill import Filler
 
-    assert Filler(filler.loaded("cpu")).ids("The ___ sat").tolist() == modality.encode("The[MASK] sat").tolist()
+    assert Filler(modality).ids("The ___ sat").tolist() == modality.encode("The[MASK] sat").tolist()
     logits = filler.loaded("cpu").compute(
         modality.encode("The[MASK] sat")[None].astype(np.int64), filler.loaded("cpu").capability("fill")
     )["logits"][0]
