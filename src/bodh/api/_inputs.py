@@ -5,7 +5,6 @@ Records stream through in batches, so a folder of a million images takes no more
 
 from __future__ import annotations
 
-import io
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +23,6 @@ DATA_SUFFIXES = {".parquet", ".npy", ".npz", ".gz"}
 """Files that hold many records; any other file is taken for one record."""
 TEXT_SUFFIXES = {*DATA_SUFFIXES, ".csv", ".jsonl", ".tsv", ".txt"}
 """As above, for models that read texts."""
-
-PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
-"""What PNG can hold of what PIL has in memory."""
 
 Reader = tuple[str, Callable[[], Any]]
 """(id, what returns the raw record: bytes or an array)"""
@@ -168,12 +164,9 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
     if isinstance(item, bytes | bytearray | memoryview):
         return [bytes(item)]
     if hasattr(item, "getbands"):  # a PIL image; as PNG it takes the way of every other image
-        from PIL import ImageOps
+        from bodh.records.sources._png import png_of
 
-        buffer = io.BytesIO()
-        upright = ImageOps.exif_transpose(item)
-        (upright if upright.mode in PNG_MODES else upright.convert("RGB")).save(buffer, format="PNG")
-        return [buffer.getvalue()]
+        return [png_of(item)]
     if not hasattr(item, "__array__"):
         kinds = "texts, paths and bytes" if _reads_texts(modality) else "paths, bytes, PIL images and arrays"
         raise DataError(f"an input of type {type(item).__name__} cannot be read; allowed are {kinds}")

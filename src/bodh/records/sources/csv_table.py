@@ -62,10 +62,10 @@ def open_(location: Path, *, input: str | None, label: str | None, modality: str
     shown = ", ".join(piece.name for piece in pieces[:4])
     name = location.resolve().name if location.is_dir() else location.name.split(".")[0]
     origin = Origin(name, location, files, f"a table ({shown})")
-    return TextRows(origin, partial(_tables, pieces), input=column, label=label, notes=notes)
+    return TextRows(origin, partial(tables_of, pieces), input=column, label=label, notes=notes)
 
 
-def _tables(pieces: Sequence[Piece[Path]]) -> list[Table]:
+def tables_of(pieces: Sequence[Piece[Path]]) -> list[Table]:
     """Return the tables of files; whether they have headers is decided by the first with rows."""
     tables: list[Table] = []
     names: list[str] | None = None
