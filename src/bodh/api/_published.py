@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from bodh import _catalog
 from bodh.contracts import Json
 from bodh.errors import ConfigError, DataError
 
@@ -104,10 +105,11 @@ def reading(ask: Asked | None, settings: Json, modality: str) -> Json:
     """
     if ask is None:
         return settings
-    if (modality == "text") != (ask.folder is not None):
+    texts = getattr(_catalog.get("modalities", modality).Modality, "weights", modality) == "text"
+    if texts != (ask.folder is not None):
         raise ConfigError(
             f"weights: {ask.name} reads {'texts' if ask.folder else 'no texts'}, but the records are of kind "
-            f"{modality}; name another network, such as {'transformer' if modality == 'text' else 'resnet18'}"
+            f"{modality}; name another network, such as {'transformer' if texts else 'resnet18'}"
         )
     if ask.folder is not None:
         return settings | {"modality.tokenizer": _tokenizer(ask.folder, settings.get("modality.tokenizer"))}
@@ -187,7 +189,7 @@ def starting_model(ask: Asked, data: Data, own: Json, settings: Json, seed: int)
     if ask.folder is None:
         found = fit(ask.name, ask.file, shape=shape, arguments=own)
     else:
-        records = modality.network_arguments
+        records = modality.network_arguments | getattr(modality, "weights_arguments", {})
         found = _text_weights.fit(ask.name, ask.folder, shape=shape, arguments=own, records=records)
     networks = build({"backbone": found.spec}, seed=seed)
     found.fill(networks["backbone"])

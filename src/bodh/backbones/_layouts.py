@@ -117,7 +117,7 @@ def configuration(kind: str, arguments: Mapping[str, Any], *, special: Mapping[s
         "model_type": kind, "vocab_size": arguments["vocabulary"], "pad_token_id": special["padding"],
         "bos_token_id": special["begin"], "eos_token_id": special["end"], "tie_word_embeddings": True,
     }  # fmt: skip
-    more = {"embd_pdrop": arguments["dropout"]} if kind == "gpt2" else {"type_vocab_size": 2}
+    more = {"embd_pdrop": arguments["dropout"]} if kind == "gpt2" else {"type_vocab_size": arguments.get("types") or 2}
     return {**common, **more, **told}
 
 
@@ -203,10 +203,23 @@ def names_of(kind: str, depth: int) -> Names:
 _TYPES = "embeddings.token_type_embeddings.weight"
 
 
-def take(weights: Mapping[str, Tensor], kind: str, depth: int) -> tuple[dict[str, Tensor], set[str], list[str]]:
+def types_of(weights: Mapping[str, Tensor], kind: str) -> int:
+    """Return how many texts of a row the weights tell apart, by a vector each; 0: none."""
+    found = weights.get(_prefix(weights, kind) + _TYPES)
+    return 0 if found is None or len(found) < 2 else len(found)
+
+
+def take(
+    weights: Mapping[str, Tensor], kind: str, depth: int, *, types: bool = False
+) -> tuple[dict[str, Tensor], set[str], list[str]]:
     """Return (our name → tensor, names in the file that were used, names that it lacks).
 
-    Every token is taken to be of BERT's first type, whose vector joins the places'.
+    Args:
+        weights: of the file.
+        kind: of the layout.
+        depth: blocks.
+        types: whether our network tells the texts of a row apart; else every token is taken to be of BERT's first
+            type, whose vector joins the places'.
     """
     prefix = _prefix(weights, kind)
     found, used, missing = {}, set(), []
@@ -222,7 +235,10 @@ def take(weights: Mapping[str, Tensor], kind: str, depth: int) -> tuple[dict[str
         found["places.weight"] = found["places.weight"][_SHIFT:]
     if prefix + _TYPES in weights and "places.weight" in found:
         used.add(prefix + _TYPES)
-        found["places.weight"] = found["places.weight"] + weights[prefix + _TYPES][0]
+        if types:
+            found["types.weight"] = weights[prefix + _TYPES]
+        else:
+            found["places.weight"] = found["places.weight"] + weights[prefix + _TYPES][0]
     return found, used, missing
 
 
@@ -246,7 +262,8 @@ def give(weights: Mapping[str, Tensor], kind: str, depth: int, *, prefix: str = 
         for name, part in zip(theirs, parts, strict=True):
             found[prefix + name] = _turned(part, kind, ours).contiguous()
     if kind != "gpt2":
-        found[prefix + _TYPES] = torch.zeros(2, weights["embedding.weight"].shape[1])
+        types = weights.get("types.weight")
+        found[prefix + _TYPES] = torch.zeros(2, weights["embedding.weight"].shape[1]) if types is None else types
     return found
 
 

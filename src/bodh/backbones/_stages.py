@@ -125,6 +125,20 @@ def real_tokens(x: Tensor, padding: int) -> Tensor | None:
     return real if torch.compiler.is_compiling() or not bool(real.all()) else None
 
 
+def text_numbers(x: Tensor, separator: int | None, most: int) -> Tensor:
+    """Return of which text each of the ids `x` `[n t]` is, counted from 0, the last ones together; int64 `[n t]`.
+
+    Args:
+        x: ids.
+        separator: the id that ends each text, and belongs to it; None: a row is one text.
+        most: numbers that there are.
+    """
+    if separator is None:
+        return torch.zeros_like(x)
+    ends = (x == separator).long()
+    return (ends.cumsum(dim=1) - ends).clamp(max=most - 1)
+
+
 def pooled_tokens(tokens: Tensor, real: Tensor | None, pool: str) -> Tensor:
     """Return the features `[n d]` of rows of tokens `[n t d]`, padding left out; noughts for the mean of nothing.
 

@@ -147,7 +147,8 @@ def fit(name: str, folder: Folder, *, shape: Sequence[int], arguments: Mapping[s
         folder: from `open_folder`.
         shape: (length,) of the rows.
         arguments: of the backbone, as the user gave them.
-        records: what the tokenizer tells: `vocabulary` and `padding`.
+        records: what the tokenizer tells: `vocabulary` and `padding`, and where a row may be of two texts the
+            `separator` that ends each.
 
     Raises:
         ConfigError: settings that the weights contradict, or a tokenizer of more ids than they know.
@@ -158,6 +159,8 @@ def fit(name: str, folder: Folder, *, shape: Sequence[int], arguments: Mapping[s
 
         return _transformers_weights.fit(folder, shape=shape, arguments=arguments, records=records)
     told = _layouts.architecture(folder.config)
+    if "separator" in records:
+        told["types"] = _layouts.types_of(folder.file.weights, folder.kind)
     if folder.guessed:
         if "heads" not in arguments:
             raise ConfigError(
@@ -172,7 +175,7 @@ def fit(name: str, folder: Folder, *, shape: Sequence[int], arguments: Mapping[s
         )
     pool = {} if folder.pool is None else {"pool": folder.pool}
     spec = _names.spec_for(name, shape=shape, arguments=told | pool | dict(arguments), records=records)
-    found, used, missing = _layouts.take(folder.file.weights, folder.kind, told["depth"])
+    found, used, missing = _layouts.take(folder.file.weights, folder.kind, told["depth"], types=bool(told.get("types")))
     if missing:
         raise ModelError(
             f"weights: {folder.file.name} does not fit its config.json: {len(missing)} weights are missing "

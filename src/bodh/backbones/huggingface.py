@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bodh import _optional
-from bodh.backbones._stages import pooled_tokens, real_tokens, text_shape
+from bodh.backbones._stages import pooled_tokens, real_tokens, text_numbers, text_shape
 from bodh.backbones._transformers import FEATURE, KINDS, configured, context_of, is_causal, layers_of, network_of, quiet
 from bodh.contracts import Features, NetworkSpec
 from bodh.errors import ConfigError, DataError
@@ -65,6 +65,8 @@ class HuggingFace(nn.Module):
         self._layers = layers_of(network, int(config.num_hidden_layers))
         self.block_names = ("embed", *(f"block{number}" for number in range(1, config.num_hidden_layers + 1)))
         self._takes = frozenset(inspect.signature(network.forward).parameters)
+        told_apart = "token_type_ids" in self._takes and (getattr(config, "type_vocab_size", 0) or 0) > 1
+        self.separator: int | None = spec.arguments.get("separator") if told_apart else None
         if causal:
             config.pad_token_id = None  # padding lies at the end, where nothing sees it: no warning that it is seen
 
@@ -157,6 +159,8 @@ class HuggingFace(nn.Module):
             mask = (real | ~real.any(dim=1, keepdim=True)).long()  # a row of padding sees itself: no NaN
         if "use_cache" in self._takes:
             options["use_cache"] = False  # else it would be kept while training, too
+        if self.separator is not None:
+            options["token_type_ids"] = text_numbers(x, self.separator, 2)
         return self.network(input_ids=x, attention_mask=mask, **options)
 
     def _apart(self, x: Tensor, documents: Tensor) -> Tensor:
@@ -191,6 +195,7 @@ def build(
     padding: int = 0,
     pool: str = "mean",
     causal: bool | None = None,
+    separator: int | None = None,
     **config: Any,
 ) -> HuggingFace:
     """Build a network of transformers with random weights.
@@ -202,6 +207,7 @@ def build(
         padding: the id that fills rows up.
         pool: a row's features: the "mean" of its tokens, or the "first" or "last" one.
         causal: whether it is; None: found out. One that was asked for is insisted on.
+        separator: the id that ends each of two texts of a row, for networks that tell them apart; None: a row is one.
         config: values of its config.json (`hidden_size=128`).
 
     Raises:
@@ -227,6 +233,7 @@ def build(
             f"transformers' {model!r} cannot be built with {config or 'no settings'}: {reason}"
         ) from error
     given = {"shape": [length], "model": model, "vocabulary": vocabulary, "padding": padding, "pool": pool, **config}
+    given |= {} if separator is None else {"separator": separator}
     found = is_causal(network) if causal is None or causal else False
     if causal and not found:
         raise ConfigError(

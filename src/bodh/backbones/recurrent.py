@@ -12,7 +12,7 @@ Axis letters: `n` rows, `t` tokens, `d` width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -57,6 +57,14 @@ class State:
         """of every layer `[1 n d]`, of an LSTM two such; None before the first token"""
         self.filled = 0
         """tokens read, of every row"""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every layer's state `[n d]` by name; an LSTM has two."""
+        return {
+            f"state.{number}{'.cell' * place}": one[0]
+            for number, state in enumerate(self.layers)
+            for place, one in enumerate(state if isinstance(state, tuple) else (state,))
+        }
 
     def select(self, rows: Tensor) -> None:
         """Keep the rows at positions `rows` `[n']`, in that order, any of them several times: what a beam needs."""
@@ -137,6 +145,7 @@ class Recurrent(nn.Module):
         self.vocabulary: int = spec.arguments["vocabulary"]
         self.padding: int = spec.arguments["padding"]
         self.causal = not config.bidirectional
+        self.kind = config.kind
         self.pool = config.pool
         self.block_names = ("embed", *(f"layer{number}" for number in range(1, config.layers + 1)))
         self.embedding = nn.Embedding(self.vocabulary, config.width)
@@ -185,6 +194,20 @@ class Recurrent(nn.Module):
         """Return the state before anything is read, for any number of rows and tokens; None where not causal."""
         del rows, length
         return State(len(self.layers)) if self.causal else None
+
+    def state_axes(self) -> dict[str, tuple[int | str, ...]]:
+        """Return the axes of the tensors that `resume` takes; see `model.steps`."""
+        axes: tuple[int | str, ...] = ("n", self.dim)
+        cells = ("", ".cell") if self.kind == "lstm" else ("",)
+        return {f"state.{number}{cell}": axes for number in range(len(self.layers)) for cell in cells}
+
+    def resume(self, tensors: Mapping[str, Tensor]) -> State:
+        """Return the state of `tensors`; see `model.steps`."""
+        state = State(len(self.layers))
+        for number in range(len(self.layers)):
+            own = [tensors[f"state.{number}{cell}"][None] for cell in ("", ".cell") if f"state.{number}{cell}" in tensors]
+            state.layers[number] = tuple(own) if len(own) > 1 else own[0]
+        return state
 
     def advance(self, x: Tensor, cache: State) -> Tensor:
         """Return tokens `[n t d]` of the next ids `x` `[n t]` after those in `cache`, which then holds them too."""

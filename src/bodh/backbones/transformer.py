@@ -13,19 +13,19 @@ Axis letters: `n` rows, `t` tokens, `d` width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bodh.backbones._stages import pooled_tokens, real_tokens, text_shape
+from bodh.backbones._stages import pooled_tokens, real_tokens, text_numbers, text_shape
 from bodh.config.base import Config as BaseConfig
 from bodh.config.resolve import resolve
 from bodh.contracts import Features, NetworkSpec
 from bodh.errors import ConfigError, DataError
-from bodh.layers.attention import Attention, Cache, additive
+from bodh.layers.attention import Attention, Cache, GrowingCache, additive
 from bodh.layers.positions import rotary, sinusoidal, within
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -47,6 +47,9 @@ class Config(BaseConfig):
         "learned", description="how a token's place is told; learned ones end at `context`, the others never"
     )
     context: int | None = Field(None, ge=1, description="places that learned positions hold; None: as rows are long")
+    types: int = Field(
+        0, ge=0, le=64, description="texts of a row that are told apart by a vector each, as BERT tells two; 0: none"
+    )
     norm: Literal["pre", "post"] = Field("pre", description="normalise before each part of a block, or after it")
     embedding_norm: bool = Field(False, description="normalise what goes into the first block, as BERT does")
     activation: Literal["gelu", "gelu_tanh", "relu"] = Field("gelu", description="of the hidden layer")
@@ -109,6 +112,8 @@ class Transformer(nn.Module):
         self.block_names = ("embed", *(f"block{number}" for number in range(1, config.depth + 1)))
         self.embedding = nn.Embedding(self.vocabulary, config.width)
         self.places = nn.Embedding(self.context, config.width) if self.context is not None else None
+        self.types = nn.Embedding(config.types, config.width) if config.types else None
+        self.separator: int | None = spec.arguments.get("separator")
         # sines are of size 1, so the ids' vectors are brought to it too (Vaswani et al. 2017, section 3.4)
         self.scale = math.sqrt(config.width) if config.positions == "sinusoidal" else 1.0
         norm = nn.LayerNorm(config.width, eps=config.eps, bias=config.bias)
@@ -151,6 +156,8 @@ class Transformer(nn.Module):
         found: dict[str, list[nn.Module]] = {"embed": [self.embedding, self.embedding_norm]}
         if self.places is not None:
             found["embed"].append(self.places)
+        if self.types is not None:
+            found["embed"].append(self.types)
         found |= {name: [layer] for name, layer in zip(self.block_names[1:], self.layers, strict=True)}
         found[self.block_names[-1]].append(self.norm)
         return found
@@ -173,14 +180,23 @@ class Transformer(nn.Module):
             like=self.embedding.weight,
         )  # fmt: skip
 
-    def advance(self, x: Tensor, cache: Cache) -> Tensor:
+    def state_axes(self) -> dict[str, tuple[int | str, ...]]:
+        """Return the axes of the tensors that `resume` takes; see `model.steps`."""
+        heads = cast("Block", self.layers[0]).attention.heads
+        return GrowingCache.axes(len(self.layers), heads, self.dim // heads)
+
+    def resume(self, tensors: Mapping[str, Tensor]) -> GrowingCache:
+        """Return a cache that holds `tensors`; see `model.steps`."""
+        return GrowingCache(tensors)
+
+    def advance(self, x: Tensor, cache: Cache | GrowingCache) -> Tensor:
         """Return tokens `[n t d]` of the next ids `x` `[n t]` after those in `cache`, which then holds them too.
 
         Raises:
             ConfigError: the cache is full.
         """
         before, count = cache.filled, x.shape[1]
-        if before + count > cache.length:
+        if cache.length is not None and before + count > cache.length:
             raise ConfigError(f"{before + count} tokens do not fit into a cache of {cache.length}; start a longer one")
         places = torch.arange(before, before + count, device=x.device)
         mask = None
@@ -212,6 +228,8 @@ class Transformer(nn.Module):
             found = found * self.scale + sinusoidal(places, self.dim).to(found.dtype)
         elif self.places is not None:
             found = found + self.places(places)
+        if self.types is not None:
+            found = found + self.types(text_numbers(x, self.separator, self.types.num_embeddings))
         out: Tensor = self.dropout(self.embedding_norm(found))
         return out
 
@@ -266,13 +284,16 @@ def members() -> tuple[str, ...]:
     return ()
 
 
-def build(*, shape: Sequence[int], vocabulary: int = 0, padding: int = 0, **settings: Any) -> Transformer:
+def build(
+    *, shape: Sequence[int], vocabulary: int = 0, padding: int = 0, separator: int | None = None, **settings: Any
+) -> Transformer:
     """Build the network.
 
     Args:
         shape: (length,): most tokens of a row.
         vocabulary: number of token ids.
         padding: the id that fills rows up.
+        separator: the id that ends each of the texts of a row, where `types` tells them apart; None: a row is one.
         settings: see `Config`.
 
     Raises:
@@ -291,10 +312,16 @@ def build(*, shape: Sequence[int], vocabulary: int = 0, padding: int = 0, **sett
         wrong.append(
             f"context={config.context} (rows have up to {length} tokens; type modality.length={config.context})"
         )
+    if config.types and config.causal:
+        wrong.append(f"types={config.types}, causal=true (types are for networks that see a whole row)")
     if wrong:
         raise ConfigError(f"the backbone 'transformer' cannot be built with {'; '.join(wrong)}")
     config = config.model_copy(
         update={"hidden": config.hidden or 4 * config.width, "context": config.context or length}
     )
     arguments = {"shape": [length], "vocabulary": vocabulary, "padding": padding, **config.model_dump(mode="json")}
+    if not config.types:
+        del arguments["types"]  # what most networks do without needs no word
+    elif separator is not None:
+        arguments["separator"] = separator
     return Transformer(NetworkSpec("backbones", "transformer", arguments), config)

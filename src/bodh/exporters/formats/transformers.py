@@ -183,7 +183,10 @@ def _read_back(path: Path, capability: Capability) -> dict[str, Tensor]:
 
     folder = open_folder(path)
     backbone = cast("Any", capability.backbone)
-    found, _, missing = _layouts.take(folder.file.weights, folder.kind, int(backbone.spec.arguments["depth"]))
+    arguments = backbone.spec.arguments
+    found, _, missing = _layouts.take(
+        folder.file.weights, folder.kind, int(arguments["depth"]), types=bool(arguments.get("types"))
+    )
     if missing:
         raise ModelError(f"format transformers: {missing[0]} is missing in the folder that was written")
     names = set(cast("nn.Module", backbone).state_dict())
