@@ -211,6 +211,10 @@ def tell(facts: Facts, store: RecordStore, positions: np.ndarray, modality: Moda
         shard = Shard(0, len(chosen), len(chosen))
         return modality.views(store.rows(chosen), (View("plain"),), 0, shard, torch.device("cpu"))[0]
 
+    if getattr(modality, "task", None) == "tags":
+        from bodh.api import _tagging
+
+        facts = _tagging.tell(facts, store, positions, modality)
     return replace(
         facts,
         shape=tuple(cast("Any", modality).prepared_shape),
@@ -219,8 +223,16 @@ def tell(facts: Facts, store: RecordStore, positions: np.ndarray, modality: Moda
         sample=sample,
         tokens=cast("Any", modality).tokens() if hasattr(modality, "tokens") else None,
         bytes_per_token=_bytes_per_token(store, positions, modality),
+        sides=_sides(store, positions, modality),
         teacher=teacher,
     )
+
+
+def _sides(store: RecordStore, positions: np.ndarray, modality: Modality) -> int:
+    """Return what a record is made of: as many texts as the first one that trains has."""
+    if not hasattr(modality, "sides") or not len(positions):
+        return 1
+    return len(modality.sides(store.rows(positions[:1])[0]))
 
 
 def _bytes_per_token(store: RecordStore, positions: np.ndarray, modality: Modality) -> float:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bodh")
 
+BY_TASK: dict[Task | None, str] = {"regress": "regress", "tags": "tag"}
+"""The objective that learns each kind of labels where no method is asked for; classes of any kind: classify."""
+
 
 def split_method(settings: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return (settings without `method`, what it was; "auto" where it was not given)."""
@@ -34,10 +37,11 @@ def objective_for(method: str, task: Task | None) -> str:
         ConfigError: no such method, or none for such labels.
     """
     if method == "auto":
-        return "regress" if task == "regress" else "classify"
+        return BY_TASK.get(task, "classify")
     able = [name for name in _catalog.names("objectives") if _learns(name, task)]
     if method not in able:
-        known = "measured numbers" if task == "regress" else "several labels at once" if task == "multi" else "classes"
+        kinds = {"regress": "measured numbers", "multi": "several labels at once", "tags": "tags of words"}
+        known = kinds.get(task or "", "classes")
         raise ConfigError(f"method: {method!r} is not one of those that learn {known}: auto, {', '.join(able)}")
     return method
 

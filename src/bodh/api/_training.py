@@ -52,7 +52,7 @@ class Data:
     @property
     def task(self) -> Task | None:
         """What the labels mean, or None without labels."""
-        return task_of(self.store.targets, self.store.class_names)
+        return task_of(self.store.targets, self.store.class_names, self.modality)
 
 
 def open_data(data: Any, config: DataConfig) -> Source:
@@ -61,7 +61,7 @@ def open_data(data: Any, config: DataConfig) -> Source:
 
     return open_source(
         data, input=config.input, label=config.label, modality=config.modality, task=config.task,
-        split_lines=config.split_lines, target=config.target,
+        split_lines=config.split_lines, target=config.target, where=config.where, negative=config.negative,
     )  # fmt: skip
 
 
@@ -98,10 +98,17 @@ def prepare_data(
     return Data(source, modality, store, parts["train"], parts["val"], aside)
 
 
-def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | None:
-    """Return what `targets` mean: numbers, several labels a record, one of two classes, one of k, or None."""
+def task_of(targets: np.ndarray | None, class_names: tuple[str, ...], kind: Any = None) -> Task | None:
+    """Return what `targets` mean: numbers, several labels a record, one of two classes, one of k, or None.
+
+    Args:
+        targets: of a source or store.
+        class_names: likewise.
+        kind: modality, or its class, of the records: what they are to tell themselves (`task`), where they bring it.
+    """
     if targets is None:
-        return None
+        own: Task | None = getattr(kind, "task", None) if class_names else None
+        return own
     if targets.dtype.kind == "f":
         return "regress"
     if targets.ndim == 2:
@@ -111,7 +118,7 @@ def task_of(targets: np.ndarray | None, class_names: tuple[str, ...]) -> Task | 
 
 LABELS = {
     "single": "one class a record", "binary": "one class of two", "multi": "several labels a record",
-    "regress": "measured numbers",
+    "regress": "measured numbers", "tags": "a tag for every word",
 }  # fmt: skip
 """What each kind of labels is called in messages."""
 
@@ -124,7 +131,7 @@ def check_labels(objective: str, needs: Needs, source: Source) -> None:
     """
     if not needs.labels:
         return
-    task = task_of(source.targets, source.class_names)
+    task = task_of(source.targets, source.class_names, _catalog.get("modalities", source.modality).Modality)
     if task is None:
         raise DataError(
             f"objective {objective!r} learns from labels, and {source.name} has none; put every class into a folder "

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bodh.api._training import Data, Job
-    from bodh.contracts import RecordStore
     from bodh.model.loaded import LoadedModel
     from bodh.train.config import TrainConfig
 
@@ -84,7 +83,8 @@ def validation_part(data: Data, positions: np.ndarray, config: TrainConfig) -> t
     """
     from bodh.records.splits import labelled, stratified_split
 
-    targets = np.asarray(data.store.targets)
+    brought = data.store.targets is None  # records tell themselves what is to be told: none is without
+    targets = np.zeros(len(data.store), np.int64) if brought else np.asarray(data.store.targets)
     own = data.val[labelled(targets[data.val])] if len(data.val) else data.val
     if len(own) or not (config.patience is not None or config.calibrate or config.validation is not None):
         return positions, own
@@ -145,23 +145,28 @@ def head_first(begin: LoadedModel | None, job: Job, device: torch.device) -> Cal
     def prepare(objective: nn.Module) -> None:
         place = replace(begin, network=begin.network.to(device), device=device)
         head = cast("Any", objective).keep()["head"].to(device)
-        fit_linear(place, job.data.store, job.positions, head, seed=job.config.seed)
-        count = int(labelled(np.asarray(job.data.store.targets)[job.positions]).sum())
+        fit_linear(place, job.data, job.positions, head, seed=job.config.seed)
+        targets = job.data.store.targets
+        count = len(job.positions) if targets is None else int(labelled(np.asarray(targets)[job.positions]).sum())
         logger.info("the head was fitted on frozen features of %d records first", count)
 
     return prepare
 
 
-def fit_linear(begin: LoadedModel, store: RecordStore, positions: np.ndarray, head: nn.Module, *, seed: int) -> Json:
+def fit_linear(begin: LoadedModel, data: Data, positions: np.ndarray, head: nn.Module, *, seed: int) -> Json:
     """Fit the linear `head` on features of `begin`, which are kept for the next time; return what is to be told.
 
-    Classes are fitted by logistic regression, measured numbers by ridge regression.
+    Classes are fitted by logistic regression, measured numbers by ridge regression; tags on features of words, which
+    are not kept.
     """
-    from bodh.api import _regress
+    from bodh.api import _regress, _tagging
     from bodh.api._cached import cached_features
     from bodh.evaluation import logistic
     from bodh.records.splits import labelled
 
+    store = data.store
+    if data.task == "tags":
+        return _tagging.fit_linear(begin, data.modality, store, positions, head, seed=seed)
     positions = positions[labelled(np.asarray(store.targets)[positions])]
     features = cached_features(begin, store, positions)
     targets = np.asarray(store.targets)[positions]
@@ -171,11 +176,11 @@ def fit_linear(begin: LoadedModel, store: RecordStore, positions: np.ndarray, he
         return told
     scale = logistic.Scale.fit(features)
     fitted = logistic.fit(scale(features), targets, len(store.class_names), seed=seed)
-    _fill(head, fitted, scale)
+    fill(head, fitted, scale)
     return {"l2": fitted.l2}
 
 
-def _fill(head: nn.Module, fitted: Any, scale: Any) -> None:
+def fill(head: nn.Module, fitted: Any, scale: Any) -> None:
     """Write the classifier into the head, with the features' shift and scale folded in."""
     import torch
 
@@ -193,19 +198,24 @@ def calibrate(data: Data, network: nn.ModuleDict, positions: np.ndarray) -> Json
     """
     import torch
 
+    from bodh.api import _tagging
     from bodh.metrics.temperature import fit_temperature, log_loss
     from bodh.model.capabilities import LOGITS, build
 
     capability = build(network, data.modality, "predict", task=data.task)
     device = next(network.parameters()).device
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(positions), 256):
-            rows = data.modality.standardise(data.store.rows(positions[start : start + 256]))
-            logits = capability(torch.from_numpy(np.ascontiguousarray(rows)).to(device))[LOGITS]
-            parts.append(logits.float().cpu().numpy())
-    logits = np.concatenate(parts)
-    targets = np.asarray(data.store.targets)[positions]
+
+    def told(rows: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            found = capability(torch.from_numpy(np.ascontiguousarray(rows)).to(device))[LOGITS]
+            return np.asarray(found.float().cpu())
+
+    if data.task == "tags":
+        logits, targets = _tagging.told_of_words(data, positions, told)
+    else:
+        parts = (data.store.rows(positions[start : start + 256]) for start in range(0, len(positions), 256))
+        logits = np.concatenate([told(data.modality.standardise(rows)) for rows in parts])
+        targets = np.asarray(data.store.targets)[positions]
     temperature = fit_temperature(logits, targets)
     with torch.no_grad():
         for parameter in network["head"].parameters():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bodh import _catalog
 from bodh.contracts import reads_tokens
 from bodh.errors import ConfigError, DataError
 
@@ -29,7 +30,7 @@ TRAINING = (
     "epochs", "minutes", "patience", "gradual", "layer_decay", "frozen_norms", "linear_first", "balance",
 )  # fmt: skip
 """Settings that mean nothing where only a head is fitted; with one of them, "auto" trains."""
-TASKS = ("auto", "classify", "regress")
+TASKS = ("auto", "classify", "regress", "tag")
 
 
 def finetune(
@@ -62,14 +63,14 @@ def finetune(
             on, whose classes are then those of the data, in the data's order). Language models: transformer or
             huggingface with weights=FOLDER (config.json, weights, tokenizer.json), or weights=hf:NAME to fetch it.
         task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
-            measured numbers, also where they are whole.
+            measured numbers, also where they are whole; tag: a tag for every word.
         freeze: backbone (linear head on frozen features, of the best block where the model remembers one), N (train
             the last N stages and the head; `bodh list backbones NAME` shows the stages), none (train everything), or
             auto: none for a bare backbone, and for a model with more than 100 labels a class, or where epochs, minutes
             or other settings of a training are given; else backbone. all: published weights with their own classifier,
             nothing trained.
         labels_per_class: use only this many labels of every class, drawn by the seed; of measured numbers, which
-            have no classes, this many in all.
+            have no classes, and of sentences of tagged words this many in all.
         out: run folder; by default runs/NAME-finetune.
         epochs: passes over the labelled data, where anything but a head is trained.
         minutes: wall-clock budget instead of epochs.
@@ -101,7 +102,7 @@ def finetune(
         bodh finetune labelled/ --from resnet20 weights=resnet20.th --freeze all
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
     """
-    from bodh.api import _lora, _published, _run, _semi, _settings, _training, _transfer
+    from bodh.api import _lora, _published, _run, _semi, _settings, _tagging, _training, _transfer
     from bodh.api.load import load
     from bodh.config.files import overlay
     from bodh.train.engine import resolve_device
@@ -123,7 +124,8 @@ def finetune(
         _transfer.held_stages(given["freeze"], begin.block_names, trained=True)  # mistakes are told early
     settings = _with_task(settings, given["task"])
     source = _training.open_data(data, _training.early_data_config(settings))
-    objective = _semi.objective_for(method, _training.task_of(source.targets, source.class_names))
+    kind = _catalog.get("modalities", source.modality).Modality
+    objective = _semi.objective_for(method, _training.task_of(source.targets, source.class_names, kind))
     settings = _published.reading(ask, settings, source.modality)
     first = _training.resolve_job(settings, objective, source.modality, {})
     modality = None if begin is None else begin.modality
@@ -131,9 +133,12 @@ def finetune(
     positions = _labelled(ready, given["labels_per_class"], given["seed"])
     if ask is not None:
         begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
-    network = begin.network["backbone"] if begin else _settings.fresh(start, ready.modality, own, given["seed"])
+    network = begin.network["backbone"] if begin else _settings.fresh(
+        start, ready.modality, own, given["seed"], getattr(_catalog.get("objectives", objective), "BACKBONE", None)
+    )  # fmt: skip
     names = cast("tuple[str, ...]", network.block_names)
-    few = method == "auto" and rank is None and _transfer.few(len(positions), len(ready.store.class_names))
+    labels = _tagging.words(ready, positions) if ready.task == "tags" else len(positions)
+    few = method == "auto" and rank is None and _transfer.few(labels, len(ready.store.class_names))
     held = _held(given["freeze"], names, settings, trained=begin is not None, few=few)
     frozen = begin is not None and held == names
     positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]))
@@ -266,10 +271,13 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
     Raises:
         DataError: no labels, or only one class.
     """
+    from bodh.api import _tagging
     from bodh.api._regress import insist_on_numbers
     from bodh.records.splits import label_budget, labelled
 
     targets = data.store.targets
+    if data.task == "tags":
+        return _tagging.labelled(data, per_class, seed)
     if targets is None:
         raise DataError(
             f"{data.source.name} has no labels; put every class into a folder of its own, "
@@ -299,10 +307,10 @@ def _fit_head(job: Job, begin: LoadedModel) -> Path:
     name = f"{job.data.source.name}-finetune"
     run = _run.open_run(job.out, name=name, resume=False) if not job.resume else Path(str(job.out))
     measured = job.data.task == "regress"
-    begin = at_best_block(begin)
+    begin = begin if job.data.task == "tags" else at_best_block(begin)  # which is pooled
     dim, k = cast("Any", begin.network["backbone"]).dim, len(store.class_names)
     head = scaled.build(inputs=dim, outputs=k) if measured else linear(inputs=dim, outputs=k)
-    told = fit_linear(begin, store, positions, head, seed=job.config.seed)
+    told = fit_linear(begin, job.data, positions, head, seed=job.config.seed)
     network = begin.network
     network["head"] = head.to(begin.device)
     logger.info("fitted a linear head on %d records in %.1f s", len(positions), time.monotonic() - job.started)

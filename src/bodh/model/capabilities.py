@@ -1,7 +1,8 @@
 """What a model can do, as pure functions from named arrays to named tensors: prepare → backbone → head.
 
 `embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}, or {"value": [n k]}
-where labels are measured numbers. A language model's `generate` (a token sees earlier ones only) or `fill` (it sees
+where labels are measured numbers; of words with tags both are [n t k], for every token, of which the first piece of a
+word tells its tag. A language model's `generate` (a token sees earlier ones only) or `fill` (it sees
 all others) gives {"logits": [n t v]}, for every position which token belongs there: of `generate` the next one's. `all`
 gives everything in one pass. They are what is exported, served and measured: one definition for all three.
 """
@@ -85,10 +86,12 @@ class Capability(nn.Module):
             if EMBEDDING not in result:
                 result[EMBEDDING] = self.backbone(prepared)
             return result
-        if self.task == "tokens":
+        if self.task in ("tokens", "tags"):
             pooled, tokens, _ = self.backbone.features(prepared)  # type: ignore[operator]
             result.update({EMBEDDING: result.get(EMBEDDING, pooled)} if EMBEDDING in self.output_names else {})
             result[LOGITS] = self.head(tokens)
+            if self.task == "tags":
+                result[PROBABILITIES] = torch.softmax(result[LOGITS], dim=2)
             return result
         pooled = self.backbone(prepared)
         if EMBEDDING in self.output_names and EMBEDDING not in result:

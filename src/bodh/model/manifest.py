@@ -131,7 +131,7 @@ class Manifest(Config):
         if self.task not in WRITTEN and len(head | classes) > 1:
             raise ValueError("a head, a task, class names and 'predict' come together or not at all")
         for output in self.capabilities["predict"].outputs if self.class_names else ():
-            if output.name in {"probabilities", "value"} and output.shape[1:] != (len(self.class_names),):
+            if output.name in {"probabilities", "value"} and output.shape[-1:] != (len(self.class_names),):
                 raise ValueError(f"{len(self.class_names)} class names for {output.name} of shape {output.shape}")
         gives = "value" if self.task == "regress" else "probabilities"
         if self.class_names and gives not in [output.name for output in self.capabilities["predict"].outputs]:

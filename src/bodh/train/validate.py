@@ -46,7 +46,7 @@ class Validation:
             network: the same as a module, whose mode stays as it was.
             progress: where the run stands.
         """
-        spec = tuple(View("plain") for _ in objective.views())
+        spec = tuple(view if view.kind == "target" else View("plain") for view in objective.views())
         total: dict[str, float] = {}
         with evaluating(network):
             for start in range(0, len(self._positions), self._batch):

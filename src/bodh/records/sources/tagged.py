@@ -25,6 +25,8 @@ WORDS = ("tokens", "words", "शब्द")
 """What a column of words is called, where nobody says."""
 TAGS = ("tags", "ner_tags", "pos_tags", "upos", "labels", "ner", "pos", "xpos", "chunk_tags", "xpos_tags")
 """Likewise of tags, in the order in which they are chosen."""
+FIRST = True
+"""Asked before other sources: the same files may be tables of texts."""
 PARALLEL = ((".words", ".tags"), (".in", ".out"))
 _PEEK = 2**20
 """Bytes of a file by which it is told from others."""
