@@ -179,9 +179,9 @@ def _check_features(objective: str, kind: str, backbone: Any, shape: tuple[int, 
     dtype = torch.int64 if reads_tokens(backbone) else first.dtype
     with evaluating(backbone), torch.no_grad():
         seen = backbone.features(torch.zeros(2, *shape, device=first.device, dtype=dtype))
-    if getattr(seen, kind) is None:
-        word = {"map": "gives a map of positions", "tokens": "gives tokens"}[kind]
-        fitting = {"map": "small, cnn, vit or resnet18", "tokens": "vit"}[kind]
+    if getattr(seen, kind) is None and (kind == "map" or seen.map is None):  # a map's positions are tokens
+        word = {"map": "gives a map of positions", "tokens": "gives tokens or a map of positions"}[kind]
+        fitting = "transformer or recurrent" if reads_tokens(backbone) else "small, cnn, vit or resnet18"
         raise ConfigError(
             f"objective {objective!r} needs a backbone that {word}, given {_named(backbone)!r}; "
             f"type --backbone with one that does: {fitting}"
@@ -203,6 +203,7 @@ def tell(facts: Facts, store: RecordStore, positions: np.ndarray, modality: Moda
         teacher: a backbone, or None.
     """
     config = modality.config
+    pictures = config if modality.name == "image" else getattr(config, "image", None)
 
     def sample(most: int) -> Tensor:
         import torch
@@ -218,10 +219,11 @@ def tell(facts: Facts, store: RecordStore, positions: np.ndarray, modality: Moda
     return replace(
         facts,
         shape=tuple(cast("Any", modality).prepared_shape),
-        mean=tuple(getattr(config, "mean", None) or ()) if modality.name == "image" else (),
-        std=tuple(getattr(config, "std", None) or ()) if modality.name == "image" else (),
+        mean=tuple(getattr(pictures, "mean", None) or ()),
+        std=tuple(getattr(pictures, "std", None) or ()),
         sample=sample,
         tokens=cast("Any", modality).tokens() if hasattr(modality, "tokens") else None,
+        length=getattr(config, "length", None) or 0 if hasattr(modality, "tokens") else 0,
         bytes_per_token=_bytes_per_token(store, positions, modality),
         sides=_sides(store, positions, modality),
         teacher=teacher,

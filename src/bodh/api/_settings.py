@@ -36,6 +36,9 @@ class DataConfig(Config):
     where: str | None = Field(
         None, description="of the same, in tables: the rows that count, as COLUMN=VALUE; the others are left out"
     )
+    negative: str | None = Field(
+        None, description="of pairs in a table: column of texts that are like the target, and yet none (simcse)"
+    )
     modality: str | None = Field(None, description="kind of records, where it is not what bodh infers")
     task: Literal["auto", "classify", "regress", "tag"] = Field(
         "auto",
@@ -91,7 +94,12 @@ def choose(source: Source, *, objective: str, backbone: str, device: torch.devic
         raise DataError(
             f"objective {objective!r} learns from {', '.join(needs.modalities)}, but {source.name} holds "
             f"{source.modality} records; choose another with --objective"
-            + ("; pairs are read with data.input=NAME data.target=NAME" if "pairs" in needs.modalities else "")
+        )
+    kind = _catalog.get("modalities", source.modality).Modality
+    if needs.target and not needs.labels and not hasattr(kind, "verb"):
+        raise DataError(
+            f"objective {objective!r} learns to write texts, and {source.name} holds {source.modality} records without "
+            "any; name what is read and what is written: data.input=NAME data.target=NAME"
         )
     if backbone == "auto":
         backbone = default_backbone(source.modality, device.type, needs)
@@ -111,8 +119,9 @@ def default_backbone(modality: str, device: str, needs: Needs | None = None) -> 
 
     An objective that leaves patches out needs a transformer.
     """
-    if modality != "image":
-        return str(getattr(_catalog.get("modalities", modality), "BACKBONE", "mlp"))
+    module = _catalog.get("modalities", modality)
+    if getattr(module.Modality, "reads", modality) != "image":
+        return str(getattr(module, "BACKBONE", "mlp"))
     if needs is not None and needs.masking:
         return "vit"
     return "resnet18" if device == "cuda" else "small"
@@ -167,7 +176,7 @@ def default_rate(network: Any, objective: str, *, trained: bool, given: Mapping[
         given: what the user said; the rate of who named one holds.
     """
     needs: Needs = _catalog.get("objectives", objective).NEEDS
-    if not reads_tokens(network) or needs.modalities is not None:
+    if not reads_tokens(network) or needs.modalities is not None or (needs.target and not needs.labels):
         return {}
     rate = 0.128 / network.dim * (0.2 if trained else 1) * getattr(network, "pace", 1.0)
     chosen = {"learning_rate": float(f"{rate:.2g}"), "clip": getattr(network, "clip", None)}

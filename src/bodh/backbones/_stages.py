@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bodh.contracts import Features, NetworkSpec
+from bodh.contracts import Features, NetworkSpec, reads_tokens
 from bodh.errors import ConfigError
 
 SMALL_SIDE = 64
@@ -137,6 +137,24 @@ def text_numbers(x: Tensor, separator: int | None, most: int) -> Tensor:
         return torch.zeros_like(x)
     ends = (x == separator).long()
     return (ends.cumsum(dim=1) - ends).clamp(max=most - 1)
+
+
+def looked_at(backbone: Any, x: Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
+    """Return what a decoder looks at of prepared records `x`: tokens `[n s d]`, and which are no padding (None: all).
+
+    Args:
+        backbone: reads ids, or gives tokens or a map, whose positions are then the tokens, row by row.
+        x: ids `[n t]`, or whatever the backbone takes.
+        whole: all of them; else of records that are no texts their pooled features alone, as one token.
+    """
+    seen: Features = backbone.features(x)
+    if reads_tokens(backbone):
+        return cast("Tensor", seen.tokens), real_tokens(x, backbone.padding)
+    if not whole:
+        return seen.pooled[:, None], None
+    if seen.tokens is not None:
+        return seen.tokens, None
+    return cast("Tensor", seen.map).flatten(2).transpose(1, 2), None
 
 
 def pooled_tokens(tokens: Tensor, real: Tensor | None, pool: str) -> Tensor:

@@ -51,6 +51,8 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.width = config.width
+        self.whole = config.kind == "transformer" or config.attention
+        """whether it looks at all of the memory, at every step"""
         self.context = config.context
         self.embedding = nn.Embedding(vocabulary, config.width)
         transformer = config.kind == "transformer"

@@ -76,25 +76,38 @@ class Modality:
         self._codec = Codec((files or {}).get(FILE), self.config.special)
 
     @classmethod
-    def fit(cls, source: Source, config: BaseModel, *, reader: Any = None) -> Modality:
+    def fit(cls, source: Source, config: BaseModel) -> Modality:
         """Choose how pictures are prepared, and train a tokenizer on the training sentences or take a published one.
 
-        Args:
-            source: of records.
-            config: what is open in it is chosen.
-            reader: the image modality of a model to start from, whose pictures are then prepared as it learned them.
-
         Raises:
-            ConfigError: no such tokenizer, a vocabulary too small for it, or settings that the reader contradicts.
+            ConfigError: no such tokenizer, or a vocabulary too small for it.
             DataError: no record is a readable picture with a sentence.
             MissingExtra: the package `tokenizers` is not installed.
         """
         given = cls(config).config
-        if reader is not None:
-            pictures = _as_learned(reader.config, given.image)
-        else:
-            framed = given.image.model_copy(update={"frame": given.image.frame or "stretch"})
-            pictures = Pictures.fit(_Seen(source), framed).config
+        framed = given.image.model_copy(update={"frame": given.image.frame or "stretch"})
+        return cls._spoken(given, Pictures.fit(_Seen(source), framed).config, source)
+
+    @classmethod
+    def adopt(cls, other: Any, config: BaseModel | None, source: Source) -> Modality | None:
+        """Return the modality for a model of pictures to start from: they are prepared as it learned them.
+
+        Args:
+            other: the modality of that model.
+            config: as the user gave it.
+            source: of records.
+
+        Raises:
+            ConfigError: settings that contradict the model's, or see `fit`.
+        """
+        if other.name != cls.reads:
+            return None
+        given = cls(config or CaptionsConfig()).config
+        return cls._spoken(given, _as_learned(other.config, given.image), source)
+
+    @classmethod
+    def _spoken(cls, given: CaptionsConfig, pictures: ImageConfig, source: Source) -> Modality:
+        """Return the modality with `pictures`, and with a tokenizer for the training sentences of `source`."""
         texts = sample(source, lambda raw: [text_of(one) for one in _insist_on_sentences(raw)])
         codec = Codec.fit(given.tokenizer, texts, vocabulary=given.vocabulary, length=given.length)
         changes = {"image": pictures, "special": codec.special, "tokenizer": codec.name}

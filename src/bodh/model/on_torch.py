@@ -3,6 +3,7 @@
 Axis letters: `n` texts, `s` tokens read, `t` tokens written, `v` ids.
 """
 
+# ruff: noqa: TID253 -- nothing without torch here
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bodh.backbones._stages import looked_at
 from bodh.model import on_tensors
 from bodh.model.on_arrays import Arithmetic
 
@@ -88,14 +90,15 @@ class TorchTranslator:
         self.tokens: Tokens = cast("Any", model.modality).tokens()
         self.backbone, self.head = cast("Any", model.network["backbone"]), cast("Any", model.network["head"])
         self.context: int = self.head.context
+        self.prepare = model.modality.prepare().to(model.device)
         self.device = model.device
 
     def read(self, ids: np.ndarray, length: int) -> _Begun:
-        """Return the state after reading standardised `ids` `[n s]`, for up to `length` tokens of what is written."""
-        source = torch.from_numpy(ids).to(self.device)
+        """Return the state after reading standardised records, for up to `length` tokens of what is written."""
+        source = torch.from_numpy(np.ascontiguousarray(ids)).to(self.device)
         with torch.inference_mode():
-            memory = self.backbone.features(source).tokens
-            return _Begun(self, self.head.start(memory, source != self.tokens.padding, length))
+            memory, seen = looked_at(self.backbone, self.prepare(source), whole=self.head.whole)
+            return _Begun(self, self.head.start(memory, seen, length))
 
 
 class _Begun:

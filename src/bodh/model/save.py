@@ -150,7 +150,7 @@ def _capabilities(
         written = TensorSpec(name="written", dtype="int64", shape=("n", "t"))
         vocabulary = cast("NetworkSpec", network["head"].spec).arguments["vocabulary"]
         told = TensorSpec(name="logits", dtype="float32", shape=("n", "t", vocabulary))
-        found["translate"] = CapabilitySpec(inputs=(*inputs, written), outputs=(told,))
+        found[getattr(modality, "verb", "translate")] = CapabilitySpec(inputs=(*inputs, written), outputs=(told,))
     with evaluating(network), torch.inference_mode():
         for name in names:
             capability = capabilities.build(network, modality, name, task=task, block=best[0], grid=best[1])

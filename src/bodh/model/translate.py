@@ -1,4 +1,7 @@
-"""From texts to the texts that a model of task "sequence" writes for them. Imports no torch: servers use it."""
+"""From texts, or pictures, to the texts that a model of task "sequence" writes for them.
+
+Imports no torch: servers use it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bodh import _catalog
 from bodh.contracts import Json
 from bodh.errors import ConfigError, ModelError
 from bodh.model.beam import Found, finished, search
@@ -40,18 +44,36 @@ class Written:
     score: float
     ended: bool
 
-    def to_json(self) -> Json:
-        """Return it as JSON values, as the command line and servers tell it."""
-        return {"translation": self.text, "score": round(self.score, 4), "ended": self.ended}
+    def to_json(self, called: str = "translation") -> Json:
+        """Return it as JSON values, as the command line and servers tell it.
+
+        Args:
+            called: what the text is.
+        """
+        return {called: self.text, "score": round(self.score, 4), "ended": self.ended}
 
 
-def insist_on_writer(manifest: Manifest) -> None:
-    """Raise ModelError unless the model writes texts."""
+def insist_on_writer(manifest: Manifest, verb: str | None = None) -> None:
+    """Raise ModelError unless the model writes texts.
+
+    Args:
+        manifest: of the model.
+        verb: "translate" or "caption": it does that with them; None: either.
+    """
     if manifest.task != "sequence":
+        learned = "pictures with sentences" if verb == "caption" else "pairs of texts"
         raise ModelError(
-            "this model does not translate: it has no decoder; train one on pairs of texts: "
+            f"this model does not {verb or 'write'}: it has no decoder; train one on {learned}: "
             "bodh pretrain DATA --objective seq2seq data.input=NAME data.target=NAME"
         )
+    own = verb_of(manifest)
+    if verb not in (None, own):
+        raise ModelError(f"this model does not {verb}; it learned from {manifest.modality.name}: type bodh {own}")
+
+
+def verb_of(manifest: Manifest) -> str:
+    """Return what a model does that writes texts: "translate" those that it reads, "caption" pictures."""
+    return str(getattr(_catalog.get("modalities", manifest.modality.name).Modality, "verb", "translate"))
 
 
 def translate_rows(
@@ -69,7 +91,7 @@ def translate_rows(
         model: of task "sequence".
         rows: [n] as the modality decodes them.
         beams: beginnings that are kept at each step; 1: the likeliest next token always.
-        length: most tokens that are written; None: twice as many as were read and 16 more.
+        length: most tokens that are written; None: twice as many as were read and 16 more, of pictures any number.
         penalty: power of the length by which scores are divided.
         batch: rows at a time.
 
@@ -98,7 +120,7 @@ def translating(
 
     Args:
         model: what reads and writes.
-        modality: of pairs.
+        modality: of pairs, or captions.
         rows: see `translate_rows`, as the other arguments.
         beams: from 1.
         length: most tokens.
@@ -114,15 +136,16 @@ def translating(
         )
     if not 1 <= beams <= 256:
         raise ConfigError(f"beams={beams}: allowed are 1 (greedy) to 256")
-    pairs = cast("Any", modality)
+    known = cast("Any", modality)
+    texts = len(modality.input_spec()["shape"]) == 2  # else what is read has no length to go by
     found: list[Written | None] = [None] * len(rows)
-    sources = [pairs.sides(row)[0] for row in rows]
-    for chosen in _alike([len(one) for one in sources], batch):
-        ids = modality.standardise([sources[place] for place in chosen])
-        most = min(model.context - 1, LONGER * ids.shape[1] + MORE) if length is None else length
-        texts = yield from writing(model, ids, beams, most, penalty)
-        for place, own in zip(chosen, texts, strict=True):
-            found[place] = Written(pairs.text(own[0].ids), own[0].score, own[0].ended)
+    sources = [known.sides(row)[0] for row in rows]
+    for chosen in _alike([len(one) if texts else 0 for one in sources], batch):
+        read = modality.standardise([sources[place] for place in chosen])
+        most = min(model.context - 1, LONGER * read.shape[1] + MORE if texts else model.context)
+        written = yield from writing(model, read, beams, most if length is None else length, penalty)
+        for place, own in zip(chosen, written, strict=True):
+            found[place] = Written(known.text(own[0].ids), own[0].score, own[0].ended)
     return cast("list[Written]", found)
 
 
@@ -141,11 +164,11 @@ def _alike(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:
 def writing(
     model: Translates, source: np.ndarray, beams: int, length: int, penalty: float
 ) -> Generator[None, None, list[list[Found]]]:
-    """Return the ids that `model` writes for standardised ids `source` `[n s]`, each row's best first.
+    """Return the ids that `model` writes for a standardised `source`, each row's best first.
 
     Args:
         model: what reads and writes.
-        source: ids.
+        source: ids `[n s]`, or pictures `[n s s c]`.
         beams: see `translate_rows`.
         length: most tokens.
         penalty: see `translate_rows`.

@@ -40,7 +40,7 @@ class Writes(Protocol):
 
 
 class Translates(Protocol):
-    """A model that reads one text and writes another."""
+    """A model that reads a text, or sees a picture, and writes a text."""
 
     on: Arithmetic
     tokens: Tokens
@@ -48,7 +48,7 @@ class Translates(Protocol):
     """most tokens of what it writes, begin and end included"""
 
     def read(self, ids: np.ndarray, length: int) -> State:
-        """Return the state after reading standardised `ids` `[n s]`, for up to `length` tokens of what is written."""
+        """Return the state after reading standardised records, texts `[n s]`, to write up to `length` tokens."""
         ...
 
 
