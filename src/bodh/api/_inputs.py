@@ -50,6 +50,7 @@ def open_records(modality: Modality, data: Any, settings: Json) -> RecordStore:
         ConfigError: a setting is unknown.
         DataError: nothing is there, or it is of another modality.
     """
+    from bodh.api._reading import reads
     from bodh.api._settings import DataConfig
     from bodh.api._training import open_data
     from bodh.config.resolve import resolve
@@ -57,7 +58,7 @@ def open_records(modality: Modality, data: Any, settings: Json) -> RecordStore:
 
     config = cast("DataConfig", resolve(settings, {"data": DataConfig})["data"])
     source = open_data(data, config)
-    if source.modality != modality.name:
+    if not reads(modality, source.modality):
         raise DataError(
             f"the model takes {modality.name} records, but {source.name} holds {source.modality} records; "
             f"say data.modality={modality.name} if they are meant as such"
@@ -81,8 +82,8 @@ def read_rows(modality: Modality, inputs: Any, *, batch: int = BATCH) -> Iterato
         DataError: a path is not there, or nothing can be made of an input.
     """
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="bodh-decode") as pool:
-        readers = iter(_readers(modality, inputs))
-        while chunk := list(itertools.islice(readers, batch)):
+        found = iter(readers(modality, inputs))
+        while chunk := list(itertools.islice(found, batch)):
             results = list(pool.map(lambda reader: _decode(modality, reader[1]), chunk))
             ids = [name for name, _ in chunk]
             broken = {name: result for name, result in zip(ids, results, strict=True) if isinstance(result, str)}
@@ -100,7 +101,8 @@ def _decode(modality: Modality, read: Callable[[], Any]) -> np.ndarray | str:
         return f"cannot be read: {error.strerror or error}"
 
 
-def _readers(modality: Modality, inputs: Any) -> Iterator[Reader]:
+def readers(modality: Modality, inputs: Any) -> Iterator[Reader]:
+    """Yield (id, what returns the raw record) for every record of `inputs`; see `read_rows`."""
     counter = itertools.count()
     for item in _items(inputs):
         if isinstance(item, str) and is_text(modality, item):
@@ -154,7 +156,8 @@ def _path_readers(modality: Modality, text: str) -> Iterator[Reader]:
         return
     from bodh.records.open import open_source
 
-    source = open_source(text, modality="text" if _reads_texts(modality) else modality.name)
+    kind = getattr(modality, "given", "text" if _reads_texts(modality) else modality.name)
+    source = open_source(text, modality=kind)
     for index, name in enumerate(source.ids):
         yield name, lambda index=index: source.read(index)  # type: ignore[misc]
 
@@ -163,6 +166,8 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
     """Return the raw records in something that lies in memory."""
     if isinstance(item, bytes | bytearray | memoryview):
         return [bytes(item)]
+    if hasattr(modality, "of_words") and isinstance(item, list | tuple) and all(isinstance(one, str) for one in item):
+        return [cast("Any", modality).of_words(item)]
     if hasattr(item, "getbands"):  # a PIL image; as PNG it takes the way of every other image
         from bodh.records.sources._png import png_of
 

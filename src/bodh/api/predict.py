@@ -28,6 +28,11 @@ class PredictConfig(Config):
     """Settings of `predict`."""
 
     views: int = Field(1, ge=1, le=64, description="the record itself and weak views of it that are averaged over")
+    spaces: bool = Field(
+        False,
+        description="of texts whose words get tags: words are what stands between spaces; else signs that are neither "
+        "letter nor digit are words of their own",
+    )
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Predictions:
     Attributes:
         records: one an input: {"id", "class", "probability", "probabilities": {class: p, the first 5}}; with several
             labels at once {"id", "classes", "probabilities"}; of measured numbers {"id", "values": {name: number}};
+            of tagged words {"id", "text", "words": [{"word", "tag", "probability", "start", "end"}]} and, where tags
+            write entities down (BIO, BILOU), "entities": [{"type", "text", "start", "end", "probability"}];
             {"id", "error"} for an input that cannot be read.
             Empty where they were written to a file.
         count: inputs, the broken ones too.
@@ -80,14 +87,15 @@ def predict(
     explain: str | Path | None = None,
     **settings: Any,
 ) -> Predictions:
-    """Predict classes of images or texts with their probabilities, or measured numbers.
+    """Predict classes of images or texts with their probabilities, tags of words and entities, or measured numbers.
 
     With `shots` the classes are those of a few examples: nothing is trained, any model will do.
 
     Args:
         model: a model with classes: its folder, or the folder of the run that made it; with shots any model.
         inputs: images, or, for a model of texts, the texts themselves; a folder or data file stands for all its
-            records. What exists as a path is a path. In Python also bytes, PIL images and arrays.
+            records. What exists as a path is a path. In Python also bytes, PIL images, arrays and, for
+            a model that tags words, lists of words.
         out: write one JSON record a line to this file instead of returning them; for any number of inputs.
         device: auto, cpu, cuda, cuda:N or mps.
         shots: a folder with one folder of 1 to 20 examples a class (in Python also {class: examples}); the records
@@ -97,10 +105,12 @@ def predict(
         explain: a folder for one PNG an input: the image with a map of what decided (Grad-CAM; attention rollout for
             transformers).
         **settings: `views=N` averages over each record and N - 1 weak views of it: N times the work, often a little
-            more right. Exported and served models see the record alone.
+            more right. Exported and served models see the record alone. `spaces=true`: words of a text to
+            be tagged are what stands between spaces, else commas and the like are words of their own.
 
     Returns:
-        one record an input: id, class, probability, and the five most probable classes; or id and values.
+        one record an input: id, class, probability, and the five most probable classes; or id and values; or id,
+        words with their tags, and entities.
 
     Raises:
         ModelError: the model has no classes yet, or nothing to explain by.
@@ -112,17 +122,19 @@ def predict(
         bodh predict runs/photos-finetune cat.jpg
         bodh predict runs/photos-finetune photos/ --out classes.jsonl
         bodh predict runs/reviews-finetune "a film to see twice"
+        bodh predict runs/entities-finetune "Sita was born in Pune."
         bodh predict runs/photos-finetune cat.jpg views=8
         bodh predict runs/photos new/ --shots examples/
         bodh predict runs/photos-finetune cat.jpg --explain maps/
     """
+    from bodh.api import _tagged
     from bodh.api._explain import Drawer
     from bodh.api._lines import insist_on_some, refuse_existing, write_lines
     from bodh.api._shots import learn
     from bodh.api.load import load
 
-    views = cast("PredictConfig", resolve(settings, {"": PredictConfig})[""]).views
-    handle = load(model)
+    chosen = cast("PredictConfig", resolve(settings, {"": PredictConfig})[""])
+    views, handle = chosen.views, load(model)
     if views > 1 and (shots is not None or explain is not None):
         raise ConfigError(f"views: {views} views are averaged by a model's own head; leave out --shots and --explain")
     if method != "auto" and shots is None:
@@ -142,7 +154,10 @@ def predict(
         refuse_existing(Path(out))
     learned = None if shots is None else learn(handle, shots, method=method, device=device)
     drawer = None if explain is None else Drawer(Path(explain))
-    records = _records(handle, inputs, device, learned, drawer, views)
+    if handle.manifest.task == "tags" and learned is None:
+        records = _tagged.records(handle, inputs, device, spaces=_of_words_alone(chosen, drawer))
+    else:
+        records = _records(handle, inputs, device, learned, drawer, views)
     facts = None if learned is None else learned.to_json()
     if out is None:
         given = list(records)
@@ -151,6 +166,17 @@ def predict(
         return Predictions(given, len(given), broken, shots=facts)
     count, broken = write_lines(Path(out), records, verb="predict")
     return Predictions([], count, broken, Path(out), shots=facts)
+
+
+def _of_words_alone(chosen: PredictConfig, drawer: Drawer | None) -> bool:
+    """Return whether words are what stands between spaces; refuse what is for records that are one thing.
+
+    Raises:
+        ConfigError: views or a map were asked for.
+    """
+    if chosen.views > 1 or drawer is not None:
+        raise ConfigError("views and explain are for images; a model that tags words has neither: leave them out")
+    return chosen.spaces
 
 
 def _records(

@@ -13,20 +13,44 @@ if TYPE_CHECKING:
 
 
 def show(payload: Json, console: Console) -> None:
-    """Print one row an input: its class or classes with probability, its numbers, or why it cannot be read."""
+    """Print one row an input: class or classes with probability, numbers, tagged words, or why it cannot be read."""
     records = payload["records"]
     names = next((list(record["values"]) for record in records if "values" in record), [])
     if names:
         console.print()
         told = [[record["id"], *(_number(record, name) for name in names)] for record in records]
         table(console, ["input", *names], told)
-    rows = [] if names else [[record["id"], _said(record), _sure(record), _others(record)] for record in records]
+    tagged = any("words" in record for record in records)
+    if tagged:
+        _show_words(records, console)
+    rows = (
+        [] if names or tagged else [[record["id"], _said(record), _sure(record), _others(record)] for record in records]
+    )
     if rows:
         console.print()
         table(console, ["input", "class", "probability", "otherwise"], rows)
     if payload["out"]:
         heading(console, f"{payload['count']} inputs, {payload['broken']} unreadable")
         paragraph(console, payload["out"])
+
+
+def _show_words(records: list[Json], console: Console) -> None:
+    """Print every sentence with its tags, and the entities in it."""
+    told = [[record["id"], _tags(record)] for record in records]
+    console.print()
+    table(console, ["input", "word/tag"], told)
+    found = [(record["id"], one) for record in records for one in record.get("entities", ())]
+    if any("entities" in record for record in records):
+        rows = [[name, one["text"], one["type"], f"{one['start']}-{one['end']}", f"{one['probability']:.1%}"]
+                for name, one in found]  # fmt: skip
+        console.print()
+        table(console, ["input", "entity", "type", "characters", "probability"], rows)
+
+
+def _tags(record: Json) -> str:
+    if "error" in record:
+        return f"unreadable: {record['error']}"
+    return " ".join(word["word"] if word["tag"] == "O" else f"{word['word']}/{word['tag']}" for word in record["words"])
 
 
 def _number(record: Json, name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -18,7 +17,7 @@ from bodh.config.base import Config
 from bodh.contracts import Json, Shard, Source, Task, Tokens, ViewSpec
 from bodh.errors import BadRecord, ConfigError
 from bodh.modalities._codec import Codec, SpecialIds, sample, text_of
-from bodh.modalities._split import spans
+from bodh.modalities._split import blocks, spans
 from bodh.modalities._tokenizers import FILE
 
 if TYPE_CHECKING:
@@ -69,6 +68,8 @@ class Modality:
     """What lies beside model.json; see `files`."""
     answers: ClassVar[bool] = True
     task: ClassVar[Task] = "tags"
+    given: ClassVar[None] = None
+    """Files that are given to be used are read as what they are: texts, or words."""
     weights: ClassVar[str] = "text"
     """Whose published weights read such records, too."""
 
@@ -142,6 +143,28 @@ class Modality:
         row[first, 1] = UNKNOWN if tags is None else np.where(np.array(tags) < 0, UNKNOWN, tags)
         row[first, 2] = [zlib.crc32(word.encode()) >> 1 for word in words]
         return row
+
+    def of_words(self, words: Sequence[str]) -> bytes:
+        """Return words as the record that a source would give, their tags not told."""
+        written = (word.replace("\x1e", " ").replace("\x1f", " ").encode("utf-8", "replace") for word in words)
+        return WORD.join(written) + TAGS
+
+    def spans(self, raw: bytes | np.ndarray, *, spaces: bool = False) -> tuple[str, list[tuple[int, int]]]:
+        """Return the text of a record, in Unicode's NFC, and (start, stop) of its words in characters.
+
+        Args:
+            raw: words as sources give them, of which the text has a space between, or a plain text.
+            spaces: words of a plain text are what stands between spaces; else see `_split`.
+
+        Raises:
+            BadRecord: with a short reason.
+        """
+        if isinstance(raw, bytes) and TAGS in raw:
+            words = _read(raw)[0]
+            stops = np.cumsum([len(word) + 1 for word in words]).tolist()
+            return " ".join(words), [(stop - 1 - len(word), stop - 1) for word, stop in zip(words, stops, strict=True)]
+        text = text_of(raw)
+        return text, (blocks if spaces else spans)(text)
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids of `text`, split into words, int32 `[t]`."""
@@ -240,12 +263,6 @@ class Modality:
     def show(self, row: np.ndarray, size: int = 64) -> bytes:
         """Return a stored sentence as a PNG: a dot a token, 16 a line, darker where the id is rarer."""
         return self._codec.picture(row[:, 0], size)
-
-
-def joined(words: Sequence[str], tags: Sequence[int] = ()) -> bytes:
-    """Return words, and the numbers of their tags (-1: not known), as the bytes that `decode` takes."""
-    written = (unicodedata.normalize("NFC", word).replace("\x1e", " ").replace("\x1f", " ") for word in words)
-    return WORD.join(word.encode("utf-8", "replace") for word in written) + TAGS + " ".join(map(str, tags)).encode()
 
 
 def _read(raw: bytes | np.ndarray) -> tuple[list[str], list[int] | None]:

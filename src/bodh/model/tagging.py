@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bodh.metrics.entities import are_entities, entities
 from bodh.modalities.words import INSIDE
 
 if TYPE_CHECKING:
-    from bodh.contracts import Modality
+    from bodh.contracts import Json, Modality
     from bodh.model.loaded import LoadedModel
 
 BATCH = 64
@@ -85,3 +86,38 @@ def _alike(lengths: Sequence[int], batch: int) -> Iterator[np.ndarray]:
     order = np.argsort(np.array(lengths, np.int64), kind="stable")
     for start in range(0, len(order), batch):
         yield order[start : start + batch]
+
+
+def record(text: str, spans: Sequence[tuple[int, int]], told: np.ndarray, names: Sequence[str]) -> Json:
+    """Return what probabilities say of a sentence: the tag of every word, and the entities where tags write some down.
+
+    Args:
+        text: the sentence.
+        spans: (start, stop) of its words, in characters.
+        told: [words k].
+        names: [k] of the tags.
+
+    Returns:
+        {"text", "words": [{"word", "tag", "probability", "start", "end"}]} and, where tags are of a way of writing
+        entities down (BIO, BILOU …), "entities": [{"type", "text", "start", "end", "probability"}], of which the
+        probability is the least of their words'.
+    """
+    best = told.argmax(axis=1)
+    tags = [names[place] for place in best]
+    sure = [round(float(row[place]), 6) for row, place in zip(told, best, strict=True)]
+    words = [
+        {"word": text[start:stop], "tag": tag, "probability": chance, "start": start, "end": stop}
+        for (start, stop), tag, chance in zip(spans, tags, sure, strict=True)
+    ]
+    if not are_entities(names):
+        return {"text": text, "words": words}
+    found = []
+    for entity in entities(tags):
+        start, stop = spans[entity.start][0], spans[entity.stop - 1][1]
+        found.append(
+            {
+                "type": entity.type, "text": text[start:stop], "start": start, "end": stop,
+                "probability": min(sure[entity.start : entity.stop]),
+            }
+        )  # fmt: skip
+    return {"text": text, "words": words, "entities": found}
