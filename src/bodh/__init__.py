@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bodh.api.caption import caption as caption
     from bodh.api.compare import compare as compare
     from bodh.api.data import data as data
     from bodh.api.demo import demo as demo
@@ -41,6 +42,7 @@ _VERBS = {
     "generate": "generate",
     "fill": "fill",
     "translate": "translate",
+    "caption": "caption",
     "export": "export",
     "serve": "serve",
     "data": "data",

@@ -31,6 +31,7 @@ FROZEN = {
     "--stream --device",
     "fill": "MODEL TEXTS --top --device",
     "translate": "MODEL TEXTS --beams --length --out --device",
+    "caption": "MODEL PICTURES --beams --length --out --device",
     "export": "MODEL KEY=VALUE --format --out --capability --data --overwrite",
     "serve": "MODEL --host --port --data",
     "data": "DATA KEY=VALUE --check --forget",

@@ -156,7 +156,7 @@ def _path_readers(modality: Modality, text: str) -> Iterator[Reader]:
         return
     from bodh.records.open import open_source
 
-    kind = getattr(modality, "given", "text" if _reads_texts(modality) else modality.name)
+    kind = getattr(modality, "given", getattr(modality, "reads", modality.name))
     source = open_source(text, modality=kind)
     for index, name in enumerate(source.ids):
         yield name, lambda index=index: source.read(index)  # type: ignore[misc]
@@ -180,22 +180,23 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
         return [_utf8(str(text)) for text in array.reshape(-1)]
     if _reads_texts(modality):
         raise DataError(f"an array of {array.dtype} is no text; allowed are strings, paths and bytes")
-    single = 1 if modality.name == "vector" else 3
-    if modality.name == "image" and (array.ndim == 2 or (array.ndim == 3 and not _is_one_image(modality, array))):
+    kind = getattr(modality, "reads", modality.name)
+    single = 1 if kind == "vector" else 3
+    if kind == "image" and (array.ndim == 2 or (array.ndim == 3 and not _is_one_image(modality, array))):
         array = array[..., None]  # grey, without an axis for its one channel
     if array.ndim == single:
         return [array]
     if array.ndim == single + 1:
         return list(array)
     raise DataError(
-        f"an array of shape {array.shape} is no {modality.name} record and no batch of them; "
+        f"an array of shape {array.shape} is no {kind} record and no batch of them; "
         f"allowed are {'[d] and [n d]' if single == 1 else '[h w], [h w c] and [n h w c]'}"
     )
 
 
 def _is_one_image(modality: Modality, array: np.ndarray) -> bool:
     """Return whether a 3-D array is one image `[h w c]` or, for a colour model, `[c h w]`; else it is `[n h w]`."""
-    colour = getattr(modality.config, "channels", None) == 3
+    colour = cast("Any", modality).prepared_shape[0] == 3
     return array.shape[2] <= 4 or (colour and array.shape[0] in (3, 4))
 
 

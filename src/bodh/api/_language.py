@@ -13,6 +13,7 @@ HOW = {
     "generate": 'generate: bodh generate {} "a beginning"',
     "fill": 'fill gaps: bodh fill {} "a text with a ___"',
     "translate": 'translate: bodh translate {} "a text"',
+    "caption": "caption pictures: bodh caption {} picture.png",
     "predict": "predict classes or numbers: bodh predict {} INPUT",
     "embed": "embed: bodh embed {} DATA --out vectors.parquet",
 }

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bodh.api._explain import Explanation
+    from bodh.api._writing import Writings
     from bodh.api.export import Exported
     from bodh.api.fill import Fillings
     from bodh.api.generate import Generated, Streamed
     from bodh.api.predict import Predictions
     from bodh.api.search import Neighbours
-    from bodh.api.translate import Translations
     from bodh.evaluation.verdict import Verdict
     from bodh.model.loaded import LoadedModel
 
@@ -145,7 +145,13 @@ class Model:
 
         return fill(self, texts, top=top, device=device)
 
-    def translate(self, texts: Any, *, device: str = "auto", **options: Any) -> Translations:
+    def caption(self, pictures: Any, *, device: str = "auto", **options: Any) -> Writings:
+        """Return what the model writes for `pictures`, one or several; see `bodh.caption`."""
+        from bodh.api.caption import caption
+
+        return caption(self, pictures, device=device, **options)
+
+    def translate(self, texts: Any, *, device: str = "auto", **options: Any) -> Writings:
         """Return what the model writes for `texts`, one or several; see `bodh.translate`."""
         from bodh.api.translate import translate
 

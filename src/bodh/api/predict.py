@@ -143,8 +143,9 @@ def predict(
         raise ConfigError(
             "explain: a map shows what decided among a model's own classes; leave out --shots or --explain"
         )
-    if shots is None and "translate" in handle.manifest.capabilities:
-        raise ModelError(f"this model writes texts, it tells no classes; type: bodh translate {handle.folder} TEXT")
+    for verb, what in {"translate": "TEXT", "caption": "PICTURE"}.items():
+        if shots is None and verb in handle.manifest.capabilities:
+            raise ModelError(f"this model writes texts, it tells no classes; type: bodh {verb} {handle.folder} {what}")
     if shots is None and "predict" not in handle.manifest.capabilities:
         raise ModelError(
             f"this model has no classes yet: {handle.folder} was trained without labels; "

@@ -21,7 +21,7 @@ from bodh.errors import BodhError, UserError, suggestion
 
 VERBS = (
     "pretrain", "finetune", "evaluate", "compare", "embed", "search", "predict", "generate", "fill", "translate",
-    "export", "serve", "data", "list", "doctor", "demo",
+    "caption", "export", "serve", "data", "list", "doctor", "demo",
 )  # fmt: skip
 """In the order of `bodh --help`; each is a file of this room with a `COMMAND`."""
 

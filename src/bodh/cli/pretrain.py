@@ -17,8 +17,9 @@ def show(payload: Json, console: Console) -> None:
     place = payload["run"] or payload["model"]
     following = [f"bodh evaluate {place} LABELLED", f"bodh finetune LABELLED --from {place}"]
     if payload["task"] == "sequence":
-        measured = f"bodh evaluate {place} PAIRS data.input=NAME data.target=NAME"
-        following = [f'bodh translate {place} "a text"', measured]
+        seen = "caption" in payload["capabilities"]
+        measured = f"bodh evaluate {place} {'CAPTIONED' if seen else 'PAIRS'} data.input=NAME data.target=NAME"
+        following = [f"bodh caption {place} picture.png" if seen else f'bodh translate {place} "a text"', measured]
     if "generate" in payload["capabilities"]:
         following = [f'bodh generate {place} "a beginning"', *following]
     if "fill" in payload["capabilities"]:
