@@ -356,6 +356,8 @@ class Facts:
     """most tokens of a text"""
     bytes_per_token: float = 0.0
     """of text: bytes of UTF-8 that a token stands for, on average; 0: not known"""
+    sides: int = 1
+    """what a record is made of: 2 of pairs, 3 of pairs with a text that is alike and yet no answer"""
     teacher: nn.Module | None = None
     """the trained backbone that `Needs.teacher` asks for: another network, not to be trained"""
 

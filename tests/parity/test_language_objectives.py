@@ -6,6 +6,7 @@ tsdae against plain second implementations, tsdae's with PyTorch's own attention
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,46 @@ def test_tsdae_is_a_plain_implementation() -> None:
     second(left, whole).backward()
     for value, across in zip(values, second.across, strict=True):
         torch.testing.assert_close(value, across.in_proj_weight.grad[2 * value.shape[0] :])
+
+
+@pytest.mark.parametrize("cuts", [(), (4, 8, 16)])
+@pytest.mark.parametrize("sides", [2, 3])
+@pytest.mark.usefixtures("library")
+def test_simcse_of_pairs_is_sentence_transformers(sides: int, cuts: tuple[int, ...]) -> None:
+    """Loss and one whole update, on the same vectors; with `cuts`, of Matryoshka."""
+    name = "sentence_transformers.sentence_transformer.losses"
+    losses = pytest.importorskip(name, reason="sentence-transformers is not installed")
+    facts = replace(FACTS, sides=sides)
+    ours = simcse.build(_backbone(), simcse.Config(temperature=0.05, matryoshka=cuts), facts).double()
+    texts = []
+    for side in range(sides):
+        ids = _ids(6, 16)
+        ids[:, 1:-1] = ids[:, 1:-1].roll(side, dims=0).flip(1)
+        ids[side, 9:] = 0
+        texts.append(ids)
+
+    class Reader(nn.Module):
+        """What sentence-transformers reads with: our backbone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = ours.backbone
+
+        def get_embedding_dimension(self) -> int:
+            return int(ours.backbone.dim)
+
+        def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"sentence_embedding": self.backbone(features["ids"])}
+
+    loss = ours(Batch(tuple(texts), torch.arange(6), None, seed=0), NOW).loss
+    theirs = losses.MultipleNegativesRankingLoss(Reader(), scale=20.0)  # type: ignore[arg-type]
+    if cuts:
+        theirs = losses.MatryoshkaLoss(theirs.model, theirs, list(cuts))
+    other = theirs([{"ids": ids} for ids in texts], labels=torch.arange(6))
+    torch.testing.assert_close(loss, other)
+    assert float(loss.detach()) > 0.1
+    want = torch.autograd.grad(other, list(ours.backbone.parameters()))
+    loss.backward()
+    with torch.no_grad():
+        for weight, gradient in zip(ours.backbone.parameters(), want, strict=True):
+            torch.testing.assert_close(weight - RATE * weight.grad, weight - RATE * gradient)

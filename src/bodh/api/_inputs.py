@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +168,8 @@ def _raw(modality: Modality, item: Any) -> list[bytes | np.ndarray]:
         return [bytes(item)]
     if hasattr(modality, "of_words") and isinstance(item, list | tuple) and all(isinstance(one, str) for one in item):
         return [cast("Any", modality).of_words(item)]
+    if hasattr(modality, "raw") and isinstance(item, Mapping):
+        return [cast("Any", modality).raw(item)]
     if hasattr(item, "getbands"):  # a PIL image; as PNG it takes the way of every other image
         from bodh.records.sources._png import png_of
 

@@ -40,10 +40,11 @@ class DataConfig(Config):
         None, description="of pairs in a table: column of texts that are like the target, and yet none (simcse)"
     )
     modality: str | None = Field(None, description="kind of records, where it is not what bodh infers")
-    task: Literal["auto", "classify", "regress", "tag"] = Field(
+    task: Literal["auto", "classify", "regress", "tag", "extract"] = Field(
         "auto",
         description="what labels are: classes, measured numbers (regress; also whole ones; auto: floats are), or a tag "
-        "for every word (tag; auto: where files are of words with tags)",
+        "for every word (tag; auto: where files are of words with tags), or answers that are a piece of a text "
+        "(extract; auto: where files are of questions with their texts)",
     )
     split_lines: bool | None = Field(
         None, description="plain text in one file: every line is a document (None: so), or the file is one (false)"
@@ -128,16 +129,18 @@ def default_backbone(modality: str, device: str, needs: Needs | None = None) -> 
 
 
 def default_length(
-    records: int, *, smallest: int, given: dict[str, Any], device: str, tokens: bool = False
+    records: int, objective: str, *, smallest: int, given: dict[str, Any], device: str, tokens: bool = False
 ) -> dict[str, Any]:
     """Return batch and epochs that suit `records` training records, without what the user gave.
 
     Short sets are passed over more often: about 2,500 steps, between 10 and 500 epochs. A CPU takes smaller
     batches, for its throughput does not grow with them and more steps teach more. Texts, of which a batch is many
-    tokens, are passed over less: about 2,000 steps of half the batch, between 5 and 200 epochs.
+    tokens, are passed over less: about 2,000 steps of half the batch, between 5 and 200 epochs. An objective may have
+    a batch (`DEFAULTS`), steps and epochs (`LENGTH`) of its own.
 
     Args:
         records: of the training part.
+        objective: its name.
         smallest: batch that the objective can learn from.
         given: what the user said.
         device: cpu, cuda or mps.
@@ -151,7 +154,9 @@ def default_length(
             f"{records} usable training records are too few to learn from; at least {max(8, 2 * smallest)} are needed"
         )
     most = (64 if device == "cpu" else 128) if tokens else (128 if device == "cpu" else 256)
-    steps, least, longest = (2000, 5, 200) if tokens else (2500, 10, 500)
+    module = _catalog.get("objectives", objective)
+    steps, least, longest = getattr(module, "LENGTH", (2000, 5, 200) if tokens else (2500, 10, 500))
+    most = min(most, module.DEFAULTS.get("batch", most))
     batch = min(most, 2 ** int(math.log2(records / 4)) if records >= 16 else records)
     chosen: dict[str, Any] = {}
     if "batch" not in given:
@@ -166,8 +171,9 @@ def default_rate(network: Any, objective: str, *, trained: bool, given: Mapping[
     """Return the learning rate of a network that reads token ids, for objectives that were tuned on images.
 
     0.001 for one of width 128, less for wider ones (the best of three tried on the development part of sst2,
-    which is no proof for other data), and a fifth of it from weights that have learned already. A recurrent
-    network tells its own (`pace`, times that), and how far its gradient is clipped (`clip`).
+    which is no proof for other data; an objective may have another number, `RATE`), and a fifth of it from weights
+    that have learned already. A recurrent network tells its own (`pace`, times that), and how far its gradient is
+    clipped (`clip`).
 
     Args:
         network: the backbone.
@@ -175,10 +181,12 @@ def default_rate(network: Any, objective: str, *, trained: bool, given: Mapping[
         trained: whether the weights have learned already.
         given: what the user said; the rate of who named one holds.
     """
-    needs: Needs = _catalog.get("objectives", objective).NEEDS
-    if not reads_tokens(network) or needs.modalities is not None or (needs.target and not needs.labels):
+    module = _catalog.get("objectives", objective)
+    needs: Needs = module.NEEDS
+    own = needs.modalities is not None or (needs.target and not needs.labels)
+    if not reads_tokens(network) or (own and not hasattr(module, "RATE")):
         return {}
-    rate = 0.128 / network.dim * (0.2 if trained else 1) * getattr(network, "pace", 1.0)
+    rate = getattr(module, "RATE", 0.128) / network.dim * (0.2 if trained else 1) * getattr(network, "pace", 1.0)
     chosen = {"learning_rate": float(f"{rate:.2g}"), "clip": getattr(network, "clip", None)}
     return {key: value for key, value in chosen.items() if value is not None and key not in given}
 

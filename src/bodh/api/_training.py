@@ -14,6 +14,7 @@ import numpy as np
 
 from bodh import _catalog
 from bodh.api import _objective, _run
+from bodh.api._reading import reader_of
 from bodh.api._settings import DataConfig, check_batch, check_divisible
 from bodh.api._windows import Windows
 from bodh.config.base import Config
@@ -107,8 +108,8 @@ def task_of(targets: np.ndarray | None, class_names: tuple[str, ...], kind: Any 
         kind: modality, or its class, of the records: what they are to tell themselves (`task`), where they bring it.
     """
     if targets is None:
-        own: Task | None = getattr(kind, "task", None) if class_names else None
-        return own
+        own: Task | None = getattr(kind, "task", None)
+        return own if class_names or own in WRITTEN else None
     if targets.dtype.kind == "f":
         return "regress"
     if targets.ndim == 2:
@@ -151,6 +152,10 @@ def check_labels(objective: str, needs: Needs, source: Source) -> None:
 
 def learnable(needs: Needs, data: Data) -> np.ndarray:
     """Return the positions that an objective of `needs` can learn from: labelled ones, where it needs labels."""
+    if data.task == "span":
+        from bodh.api import _extraction
+
+        return _extraction.answered(data)
     if not needs.labels or needs.unlabelled or data.store.targets is None:
         return data.train
     from bodh.records.splits import labelled
@@ -405,7 +410,7 @@ def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Js
     save_model(
         run / "model",
         network=network,
-        modality=data.modality,
+        modality=data.modality if "head" in network else reader_of(data.modality),
         task=task,
         class_names=data.store.class_names if task is not None and task not in WRITTEN else (),
         records=data.modality.standardise(data.store.rows(few)),
@@ -425,7 +430,7 @@ def calibrated(job: Job, network: nn.ModuleDict) -> Json:
     """Set the temperature of a classifier's probabilities on its validation part; return what is to be told of it."""
     from bodh.api._transfer import calibrate
 
-    wanted = job.config.calibrate is not False and "head" in network and job.data.task not in {None, "regress"}
+    wanted = job.config.calibrate is not False and "head" in network and job.data.task not in {None, "regress", "span"}
     if not wanted or job.validate is None or not len(job.validate):
         return {}
     return calibrate(job.data, network, job.validate)

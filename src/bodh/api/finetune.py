@@ -30,7 +30,7 @@ TRAINING = (
     "epochs", "minutes", "patience", "gradual", "layer_decay", "frozen_norms", "linear_first", "balance",
 )  # fmt: skip
 """Settings that mean nothing where only a head is fitted; with one of them, "auto" trains."""
-TASKS = ("auto", "classify", "regress", "tag")
+TASKS = ("auto", "classify", "regress", "tag", "extract")
 
 
 def finetune(
@@ -63,14 +63,15 @@ def finetune(
             on, whose classes are then those of the data, in the data's order). Language models: transformer or
             huggingface with weights=FOLDER (config.json, weights, tokenizer.json), or weights=hf:NAME to fetch it.
         task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
-            measured numbers, also where they are whole; tag: a tag for every word.
+            measured numbers, also where they are whole; tag: a tag for every word; extract: answers that are a piece
+            of the text that a question comes with.
         freeze: backbone (linear head on frozen features, of the best block where the model remembers one), N (train
             the last N stages and the head; `bodh list backbones NAME` shows the stages), none (train everything), or
             auto: none for a bare backbone, and for a model with more than 100 labels a class, or where epochs, minutes
             or other settings of a training are given; else backbone. all: published weights with their own classifier,
             nothing trained.
         labels_per_class: use only this many labels of every class, drawn by the seed; of measured numbers, which
-            have no classes, and of sentences of tagged words this many in all.
+            have no classes, and of sentences of tagged words and of questions this many in all.
         out: run folder; by default runs/NAME-finetune.
         epochs: passes over the labelled data, where anything but a head is trained.
         minutes: wall-clock budget instead of epochs.
@@ -98,6 +99,7 @@ def finetune(
         bodh finetune labelled/ --from runs/photos --freeze none --epochs 20 patience=3 layer_decay=0.7
         bodh finetune labelled/ --from runs/photos --freeze 2 learning_rate=find objective.mixup=0.2
         bodh finetune reviews.csv --from runs/news lora=8
+        bodh finetune squad/ --from transformer weights=bert/ --task extract
         bodh finetune labelled/ --from resnet18 weights=resnet18.safetensors --freeze 1
         bodh finetune labelled/ --from resnet20 weights=resnet20.th --freeze all
         bodh finetune digits/ --from cnn modality.size=48 modality.views.rotation=10 batch=64
@@ -130,6 +132,8 @@ def finetune(
     first = _training.resolve_job(settings, objective, source.modality, {})
     modality = None if begin is None else begin.modality
     ready = _training.prepare_data(source, first["modality"], cast("DataConfig", first["data"]), modality=modality)
+    if begin is not None and begin.modality.name != ready.modality.name:  # of a model that writes, what reads
+        begin = replace(begin, modality=ready.modality)
     positions = _labelled(ready, given["labels_per_class"], given["seed"])
     if ask is not None:
         begin, ready = _published.starting_model(ask, ready, own, settings, given["seed"])
@@ -138,16 +142,17 @@ def finetune(
     )  # fmt: skip
     names = cast("tuple[str, ...]", network.block_names)
     labels = _tagging.words(ready, positions) if ready.task == "tags" else len(positions)
-    few = method == "auto" and rank is None and _transfer.few(labels, len(ready.store.class_names))
-    held = _held(given["freeze"], names, settings, trained=begin is not None, few=few)
-    frozen = begin is not None and held == names
+    fits = _transfer.at_once(ready.task)
+    few = method == "auto" and rank is None and fits and _transfer.few(labels, len(ready.store.class_names))
+    held = _held(given["freeze"], names, settings, trained=begin is not None, few=few, fits=fits)
+    frozen = begin is not None and held == names and fits
     positions, validate = _transfer.validation_part(ready, positions, cast("TrainConfig", first[""]))
     if _semi.wants_unlabelled(objective, frozen=frozen):
         ready, positions = _semi.with_unlabelled(ready, positions, validate, cast("DataConfig", first["data"]))
     chosen: dict[str, float] = {}
     reasons: tuple[str, ...] = ()
     if not frozen:  # adapters are new weights, and learn at the rate of these
-        learned = begin is not None and rank is None
+        learned = begin is not None and rank is None and held != names
         chosen, reasons = _chosen(network, objective, settings, len(positions), where, learned=learned)
     job = _training.Job(
         verb="finetune",
@@ -188,7 +193,7 @@ def _chosen(
     from bodh.api import _settings
 
     length = _settings.default_length(
-        records, smallest=1, given=settings, device=where.type, tokens=reads_tokens(network)
+        records, objective, smallest=1, given=settings, device=where.type, tokens=reads_tokens(network)
     )  # fmt: skip
     rate = _settings.default_rate(network, objective, trained=learned, given=settings)
     return length | rate, tuple(_settings.reasons(length, rate, f"{records:,} labelled records"))
@@ -215,15 +220,18 @@ def _with_task(settings: dict[str, Any], task: str) -> dict[str, Any]:
 
 def _carry_out(job: Job, begin: LoadedModel | None, ask: Asked | None, where: torch.device) -> Path:
     """Fit a head where all stages are held, else train; return the run folder."""
-    from bodh.api import _published, _training, _transfer
+    from bodh.api import _objective, _published, _training, _transfer
 
     names = cast("tuple[str, ...]", job.network.block_names)
-    if begin is not None and job.held == names:
+    fits = _transfer.at_once(job.data.task)
+    if begin is not None and job.held == names and fits:
         _published.refuse_refit(ask)
         return _fit_head(job, replace(begin, network=begin.network.to(where), device=where))
     logger.info("%s", _transfer.describe(job.held, names))
     first_head = _published.first_head(ask, begin)
-    if first_head is None and job.config.linear_first is not False:
+    if first_head is None and not fits:
+        first_head = _objective.go_on(begin)
+    elif first_head is None and job.config.linear_first is not False:
         first_head = _transfer.head_first(begin, job, where)
     return _training.execute(replace(job, prepare=first_head))
 
@@ -244,6 +252,7 @@ def _held(
     *,
     trained: bool,
     few: bool,
+    fits: bool,
 ) -> tuple[str, ...]:
     """Return the stages that stay frozen; "auto" leaves a trained backbone as it is where labels are few.
 
@@ -257,7 +266,7 @@ def _held(
     if freeze == "auto":
         return names if trained and few and not trains else ()
     held = _transfer.held_stages(freeze, names, trained=trained)
-    if held == names and set(trains) & {*TRAINING[2:]}:
+    if fits and held == names and set(trains) & {*TRAINING[2:]}:
         raise ConfigError(
             f"freeze: 'backbone' trains nothing but a head, in one go, so {', '.join(trains)} would change nothing; "
             "leave that out, or type --freeze none"
@@ -271,13 +280,15 @@ def _labelled(data: Data, per_class: int | None, seed: int) -> np.ndarray:
     Raises:
         DataError: no labels, or only one class.
     """
-    from bodh.api import _tagging
+    from bodh.api import _extraction, _tagging
     from bodh.api._regress import insist_on_numbers
     from bodh.records.splits import label_budget, labelled
 
     targets = data.store.targets
     if data.task == "tags":
         return _tagging.labelled(data, per_class, seed)
+    if data.task == "span":
+        return _extraction.answered(data, per_class, seed)
     if targets is None:
         raise DataError(
             f"{data.source.name} has no labels; put every class into a folder of its own, "

@@ -33,20 +33,23 @@ def queue_contrast(queries: Tensor, keys: Tensor, queue: Tensor, *, temperature:
 
 
 @full_precision
-def pair_contrast(z0: Tensor, z1: Tensor, *, temperature: float) -> Tensor:
-    """Return the loss, a scalar: every row of `z0` against the rows of `z1` of all processes, with gradient into both.
+def pair_contrast(z0: Tensor, z1: Tensor, hard: Tensor | None = None, *, temperature: float) -> Tensor:
+    """Return the loss, a scalar: every row of `z0` against the rows of `z1` of all processes, with gradient into all.
 
-    Source: Gao et al. 2021, "SimCSE", arXiv 2104.08821, equation 4.
+    Source: Gao et al. 2021, "SimCSE", arXiv 2104.08821, equation 4; with `hard` equation 5.
 
     Args:
         z0: [n d]; scaled to unit length here.
         z1: [n d], rows in the same order.
+        hard: [n d] rows that are alike and yet wrong; each is a negative of every row. None: there are none.
         temperature: divisor of cosine similarities, above 0.
     """
     q = F.normalize(z0, dim=1) / temperature
     own = F.normalize(z1, dim=1)
     similarity = q @ join(own).T  # [n N]
     positive = similarity.diagonal(offset=world()[0] * own.shape[0])  # [n]
+    if hard is not None:
+        similarity = torch.cat([similarity, q @ join(F.normalize(hard, dim=1)).T], dim=1)  # [n 2N]
     return (similarity.logsumexp(dim=1) - positive).mean()
 
 

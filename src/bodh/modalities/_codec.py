@@ -223,6 +223,11 @@ def _saved_name(tokenizer: str) -> str:
     return "/".join((place.parent if place.is_file() else place).resolve().parts[-2:])
 
 
+def shared(config: Any) -> Json:
+    """Return what modalities of texts have alike in their configuration: the tokenizer, and how long rows are."""
+    return {name: getattr(config, name) for name in ("tokenizer", "vocabulary", "length", "special")}
+
+
 def text_of(raw: bytes | np.ndarray) -> str:
     """Return UTF-8 bytes as a text in Unicode's NFC.
 

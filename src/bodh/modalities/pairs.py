@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from bodh.config.base import Config
 from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec
 from bodh.errors import BadRecord, DataError
-from bodh.modalities._codec import Codec, SpecialIds, sample, text_of
+from bodh.modalities._codec import Codec, SpecialIds, sample, shared, text_of
 from bodh.modalities._tokenizers import FILE
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Modality:
 
     name: ClassVar[str] = "pairs"
     verb: ClassVar[str] = "translate"
+    reads: ClassVar[str] = "text"
     file_names: ClassVar[tuple[str, ...]] = (FILE,)
     """What lies beside model.json; see `files`."""
     answers: ClassVar[bool] = True
@@ -83,8 +84,15 @@ class Modality:
         """Return what must lie beside model.json to build the modality again, by file name."""
         return {FILE: self._codec.definition}
 
+    @classmethod
+    def adopt(cls, other: Any, config: BaseModel | None, source: Source | None) -> Modality | None:  # noqa: ARG003
+        """Return how a model that reads texts, `other`, reads pairs: with its tokenizer; None: it reads none."""
+        return cls(PairsConfig(**shared(other.config)), other.files()) if other.name == "text" else None
+
     def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
         """Return a pair, UTF-8 with U+001E between, as int32 `[s + t]`; one text alone as its source, int32 `[s]`.
+
+        A third text, a hard negative, may come after them.
 
         Raises:
             BadRecord: with a short reason.
@@ -107,11 +115,15 @@ class Modality:
         """Return what is known of the tokenizer."""
         return self._codec.tokens
 
-    def sides(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (source ids `[s]`, target ids `[t]`) of a stored row; no target is empty."""
-        ends = np.flatnonzero(row[1:] == self.config.special.end)  # what stands first may be the same id
-        cut = int(ends[0]) + 2 if len(ends) else len(row)
-        return row[:cut], row[cut:]
+    def sides(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the ids of the source `[s]`, of the target `[t]` and of a hard negative, as many as a row has."""
+        found = []
+        while len(row):
+            ends = np.flatnonzero(row[1:] == self.config.special.end)  # what stands first may be the same id
+            cut = int(ends[0]) + 2 if len(ends) else len(row)
+            found.append(row[:cut])
+            row = row[cut:]
+        return tuple(found)
 
     def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Return the sources of rows as int64 `[n s]`: cut to `length`, the end token last, filled up at the end."""
@@ -133,26 +145,24 @@ class Modality:
     ) -> tuple[Tensor, ...]:
         """Return one view an entry of `spec`: the target int64 `[n t]` for "target", else the source int64 `[n s]`.
 
-        Nothing varies.
+        With the option "negative" a target is the third text of a record. Nothing varies.
 
         Raises:
-            DataError: a record has no target.
+            DataError: a record has no such text.
         """
         import torch
 
         del seed, shard
-        sides: dict[bool, list[np.ndarray]] = {False: [], True: []}
-        for row in rows:
-            for told, side in zip(sides.values(), self.sides(row), strict=True):
-                told.append(side)
-        wanted = [view.kind == "target" for view in spec]
-        if any(wanted) and not all(map(len, sides[True])):
-            raise DataError("a record has no target: one text, where a pair was expected; give pairs of texts")
+        sides = [self.sides(row) for row in rows]
+        wanted = [0 if view.kind != "target" else 2 if view.options.get("negative") else 1 for view in spec]
+        if min(map(len, sides)) <= max(wanted):
+            what = "target: one text, where a pair was expected" if max(wanted) == 1 else "hard negative"
+            raise DataError(f"a record has no {what}; give pairs of texts")
         filled = {
-            told: torch.from_numpy(self._codec.filled(sides[told], self.config.length)).to(device)
-            for told in set(wanted)
+            place: torch.from_numpy(self._codec.filled([one[place] for one in sides], self.config.length)).to(device)
+            for place in set(wanted)
         }
-        return tuple(filled[told] for told in wanted)
+        return tuple(filled[place] for place in wanted)
 
     @property
     def prepared_shape(self) -> tuple[int, ...]:
@@ -175,8 +185,8 @@ class Modality:
 
     def describe(self, row: np.ndarray) -> str:
         """Return a stored pair in words, for pages and reports."""
-        source, target = self.sides(row)
-        return f"{self.text(source)} → {self.text(target)}" if len(target) else self.text(source)
+        source, *others = map(self.text, self.sides(row))
+        return " → ".join([source, *others[:1]]) + "".join(f" (not: {other})" for other in others[1:])
 
     def texts(self, rows: np.ndarray | list[np.ndarray]) -> list[str]:
         """Return the sources of stored rows as texts, for floors that count words."""
@@ -192,11 +202,11 @@ def _texts(raw: bytes | np.ndarray) -> list[str]:
     if isinstance(raw, np.ndarray):
         raise BadRecord(f"an array of {raw.dtype}, shape {list(raw.shape)}; a pair is UTF-8 bytes")
     parts = raw.split(SEPARATOR)
-    if len(parts) > 2:
-        raise BadRecord(f"{len(parts)} texts, with U+001E between them; a pair is two")
+    if len(parts) > 3:
+        raise BadRecord(f"{len(parts)} texts, with U+001E between them; a pair is two, or three with a hard negative")
     found = []
-    for part, what in zip(parts, ("source", "target"), strict=False):
-        if len(parts) == 2 and not part.strip():
+    for part, what in zip(parts, ("source", "target", "hard negative"), strict=False):
+        if len(parts) > 1 and not part.strip():
             raise BadRecord(f"the {what} is empty")
         found.append(text_of(part))
     return found
@@ -204,6 +214,6 @@ def _texts(raw: bytes | np.ndarray) -> list[str]:
 
 def _insist_on_two(raw: bytes | np.ndarray) -> list[str]:
     found = _texts(raw)
-    if len(found) != 2:
+    if len(found) < 2:
         raise BadRecord("one text, where a pair was expected")
     return found

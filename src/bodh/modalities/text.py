@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
 from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec, derive_seed
-from bodh.modalities._codec import Codec, SpecialIds, sample, text_of
+from bodh.modalities._codec import Codec, SpecialIds, sample, shared, text_of
 from bodh.modalities._tokenizers import FILE
 from bodh.views.text import Marks, TextViews, settings_of, vary
 
@@ -70,6 +70,12 @@ class Modality:
         return cls(
             given.model_copy(update={"special": codec.special, "tokenizer": codec.name}), {FILE: codec.definition}
         )
+
+    @classmethod
+    def adopt(cls, other: Any, config: BaseModel | None, source: Source | None) -> Modality | None:  # noqa: ARG003
+        """Return how a model of `other`, pairs of texts, reads a text alone: as a source; None: it reads none."""
+        reads_texts = getattr(other, "reads", "") == cls.name
+        return cls(TextConfig(**shared(other.config)), other.files()) if reads_texts else None
 
     def files(self) -> dict[str, bytes]:
         """Return what must lie beside model.json to build the modality again, by file name."""

@@ -30,6 +30,7 @@ def open_source(
     split_lines: bool | None = None,
     target: str | None = None,
     where: str | None = None,
+    negative: str | None = None,
 ) -> Source:
     """Open whatever the user calls data. Nothing is decoded.
 
@@ -47,6 +48,7 @@ def open_source(
         target: of pairs of texts, and of pictures with sentences: the column or language that is to be written from
             what `input` names.
         where: of the same, in tables: "COLUMN=VALUE", the rows that count.
+        negative: of pairs in tables: the column of texts that are like the target, and yet none.
 
     Raises:
         DataError: nothing is there, or nothing of it can be read; the message says what was found and what to do.
@@ -59,9 +61,13 @@ def open_source(
     for name in ("captions", "pairs"):  # records of two things
         module = _catalog.get(ROOM, name)
         if module.wants(location, input=input, target=target, modality=modality):
-            return cast("Source", module.open_(location, **options, target=target, where=where))
-    if where is not None:
-        raise DataError("data.where is for tables of pairs or captions (data.target=NAME); leave it out for this data")
+            own = {"negative": negative} if "negative" in module.OPTIONS else {}
+            if negative is not None and not own:
+                raise DataError("data.negative is for tables of pairs of texts; leave it out for this data")
+            return cast("Source", module.open_(location, **options, target=target, where=where, **own))
+    for name, given in (("where", where), ("negative", negative)):
+        if given is not None:
+            raise DataError(f"data.{name} is for tables of pairs (data.target=NAME); leave it out for this data")
     tagged = _catalog.get(ROOM, "tagged")
     if modality == "words" or task == "tag" or (modality is None and tagged.accepts(location)):
         return cast("Source", tagged.open_(location, **options))

@@ -9,6 +9,7 @@ import torch
 from bodh.contracts import Shard, View
 from bodh.errors import BadRecord, DataError
 from bodh.modalities.pairs import Modality, PairsConfig
+from bodh.modalities.text import Modality as Text
 from bodh.records.open import open_source
 
 pytest.importorskip("tokenizers")
@@ -58,9 +59,35 @@ def test_long_texts_are_cut_and_keep_their_end(modality):
 def test_one_text_alone_is_a_source(modality):
     row = modality.decode(b"a dog")
     assert modality.text(modality.sides(row)[0]) == "a dog"
-    assert len(modality.sides(row)[1]) == 0
+    assert len(modality.sides(row)) == 1
     with pytest.raises(DataError, match="no target"):
         modality.views([row], BOTH, 0, Shard(0, 1, 1), torch.device("cpu"))
+
+
+def test_a_third_text_is_a_hard_negative(modality):
+    rows = [modality.decode(b"a dog\x1eein Hund\x1eder Hund"), modality.decode(b"the\x1eder\x1edie")]
+    assert modality.describe(rows[0]) == "a dog → ein Hund (not: der Hund)"
+    views = modality.views(rows, (*BOTH, View("target", {"negative": True})), 0, Shard(0, 2, 2), torch.device("cpu"))
+    assert [modality.text(view[0].numpy()) for view in views] == ["a dog", "ein Hund", "der Hund"]
+    with pytest.raises(DataError, match="no hard negative"):
+        modality.views(_rows(modality), (View("target", {"negative": True}),), 0, Shard(0, 3, 3), torch.device("cpu"))
+
+
+def test_texts_and_pairs_take_over_each_others_tokenizer(modality):
+    alone = Text.adopt(modality, None, None)
+    assert (alone.name, alone.config.length) == ("text", 16)
+    assert np.array_equal(alone.decode(b"a dog runs"), modality.decode(b"a dog runs"))
+    back = Modality.adopt(alone, None, None)
+    assert back.config == modality.config
+    assert back.files() == modality.files()
+    assert Text.adopt(Strange(), None, None) is Modality.adopt(Strange(), None, None) is None
+
+
+class Strange:
+    """Reads no texts."""
+
+    name = "image"
+    config = None
 
 
 def test_a_tokenizer_without_a_begin_is_told_where_to_begin(modality):
@@ -79,7 +106,8 @@ def test_a_tokenizer_without_a_begin_is_told_where_to_begin(modality):
     [
         (b"\x1ex", "the source is empty"),
         (b"x\x1e ", "the target is empty"),
-        (b"a\x1eb\x1ec", "3 texts"),
+        (b"a\x1eb\x1ec\x1ed", "4 texts"),
+        (b"a\x1eb\x1e ", "the hard negative is empty"),
         (b"a\x1e\xff", "not UTF-8"),
         (np.zeros(3), "UTF-8 bytes"),
     ],

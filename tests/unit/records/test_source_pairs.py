@@ -124,3 +124,40 @@ def test_in_memory():
         open_source(["one", "two"], modality="pairs")
     with pytest.raises(DataError, match="a side is empty in each of 1"):
         open_source([("one", " ")])
+
+
+def test_a_column_of_hard_negatives(tmp_path):
+    rows = [
+        {"q": "a dog runs", "a": ["ein Hund", "Hund"], "n": "eine Katze"},
+        {"q": "नमस्ते", "a": "hello", "n": ""},
+        {"q": "red", "a": "rot", "n": ["blau", "grün"]},
+    ]
+    table = tmp_path / "t.jsonl"
+    table.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    source = open_source(table, target="a", negative="n", input="q")
+    assert _read(source) == [
+        ["a dog runs", "ein Hund", "eine Katze"], ["a dog runs", "Hund", "eine Katze"],
+        ["red", "rot", "blau"], ["red", "rot", "grün"],
+    ]  # fmt: skip
+    assert source.notes == ["1 pairs with an empty side left out"]
+    assert "not 'n'" in source.reading
+    assert _read(open_source(table, target="a", negative="n")) == _read(source)  # of the two columns left, q is read
+
+
+def test_hard_negatives_in_memory():
+    source = open_source([("a", "b", "c"), ("d", "e", "f")])
+    assert source.modality == "pairs"
+    assert _read(source) == [["a", "b", "c"], ["d", "e", "f"]]
+    with pytest.raises(DataError, match="or all with a hard negative as a third"):
+        open_source([("a", "b", "c"), ("d", "e")])
+
+
+def test_hard_negatives_that_are_not_there(tmp_path, parallel):
+    table = tmp_path / "t.csv"
+    table.write_text("q,a,wrong\na dog,ein Hund,die Katze\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"no column data\.negative='wrng', did you mean 'wrong'"):
+        open_source(table, input="q", target="a", negative="wrng")
+    with pytest.raises(DataError, match=r"parallel files have no columns, given data\.negative='x'"):
+        open_source(parallel, input="en", target="de", negative="x")
+    with pytest.raises(DataError, match=r"data\.negative is for tables of pairs"):
+        open_source(table, input="q", negative="wrong")

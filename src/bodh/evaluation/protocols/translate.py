@@ -82,7 +82,7 @@ def _sentences(context: Context) -> tuple[list[np.ndarray], list[list[str]], lis
         raise DataError(f"{context.store.name!r} has no test records; nothing can be measured")
     found: dict[bytes, tuple[np.ndarray, list[str], str]] = {}
     for position, row in zip(positions, context.store.rows(positions), strict=True):
-        source, target = modality.sides(row)
+        source, target = modality.sides(row)[:2]
         name = context.store.ids[int(position)].rpartition(":")[0]
         found.setdefault(source.tobytes(), (source, [], name))[1].append(modality.text(target))
     every = list(found.values())

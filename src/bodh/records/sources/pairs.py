@@ -5,7 +5,9 @@ A column may hold lists, as of several translations of one sentence: each is the
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -25,9 +27,9 @@ from bodh.records.sources._where import rows_where
 
 _log = logging.getLogger("bodh")
 
-OPTIONS = ("target", "where")
+OPTIONS = ("target", "where", "negative")
 SEPARATOR = "\x1e"
-"""Between the two texts of a record (see `modalities.pairs`); in a text it becomes a space."""
+"""Between the texts of a record (see `modalities.pairs`); in a text it becomes a space."""
 
 
 class Pair(NamedTuple):
@@ -36,6 +38,8 @@ class Pair(NamedTuple):
     name: str
     source: str
     target: str
+    negative: str | None = None
+    """a text that is like the target, and yet none"""
 
 
 class Part(NamedTuple):
@@ -67,6 +71,7 @@ def open_(
     modality: str | None,
     target: str | None = None,
     where: str | None = None,
+    negative: str | None = None,
 ) -> Source:
     """Open pairs of texts.
 
@@ -77,6 +82,7 @@ def open_(
         modality: "pairs".
         target: what is to be written: the other language, or column. Where there are two, it need not be said.
         where: of a table, "COLUMN=VALUE": only such rows count.
+        negative: of a table, the column of hard negatives: texts that are like the target, and yet none.
 
     Raises:
         DataError: files of different numbers of lines, no such column or language, or nothing but empty sides.
@@ -88,17 +94,18 @@ def open_(
     if label not in (None, "none"):
         raise DataError(f"pairs of texts have no labels, given data.label={label!r}; leave it out")
     if not isinstance(location, Path):
-        return _in_memory(location, input, target or where)
+        return _in_memory(location, input, target or where or negative)
     languages = _languages(location)
-    if languages and where is not None:
-        raise DataError(f"parallel files have no columns, given data.where={where!r}; leave it out")
+    if languages and (where or negative) is not None:
+        option = f"where={where!r}" if where is not None else f"negative={negative!r}"
+        raise DataError(f"parallel files have no columns, given data.{option}; leave it out")
     if languages:
         source, written = _two(languages, input, target, owner=repr(location.name), what="languages")
         read: Callable[[], list[Part]] = partial(_parallel, (source, languages[source]), (written, languages[written]))
         told = f"parallel files, {source} to {written}"
     else:
-        read, source, written = _columns_of(location, input, target, where)
-        told = f"a table, column {source!r} to {written!r}"
+        read, source, written = _columns_of(location, input, target, where, negative)
+        told = f"a table, column {source!r} to {written!r}" + (f", not {negative!r}" if negative else "")
     name = location.resolve().name if location.is_dir() else location.name.split(".")[0]
     return PairRows(name, str(location.resolve()), read, told)
 
@@ -163,7 +170,8 @@ def _joined(parts: Iterable[Part]) -> list[bytes]:
     rows = []
     for part in parts:
         for pair in part.pairs:
-            sides = (side.replace(SEPARATOR, " ") for side in (pair.source, pair.target))
+            given = (pair.source, pair.target, *([] if pair.negative is None else [pair.negative]))
+            sides = (side.replace(SEPARATOR, " ") for side in given)
             try:
                 rows.append(SEPARATOR.join(sides).encode())
             except UnicodeEncodeError:
@@ -244,15 +252,21 @@ def _by_stem(language: str, pieces: list[Piece[Path]]) -> dict[str, Table]:
 
 
 def _columns_of(
-    location: Path, source: str | None, target: str | None, where: str | None
+    location: Path, source: str | None, target: str | None, where: str | None, negative: str | None
 ) -> tuple[Callable[[], list[Part]], str, str]:
     """Return what reads the pairs of a table, and the two columns."""
     group, _, column = (source or "").rpartition(":")
     read = partial(_tables, location, group or None, where)
     tables = read()
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
-    chosen = _two(names, column or None, target, owner=repr(location.name), what="columns")
-    return partial(_pairs_of, read, *chosen), *chosen
+    left = [name for name in names if name != negative]
+    chosen = _two(left, column or None, target, owner=repr(location.name), what="columns")
+    if negative is not None and negative not in names:
+        raise DataError(
+            f"{location.name!r} has no column data.negative={negative!r}{suggestion(negative, names)}; its columns "
+            f"are: {', '.join(names)}"
+        )
+    return partial(_pairs_of, read, *chosen, negative), *chosen
 
 
 def _tables(location: Path, group: str | None, where: str | None) -> list[Table]:
@@ -270,16 +284,16 @@ def _tables(location: Path, group: str | None, where: str | None) -> list[Table]
     return rows_where(opened.tables(), where, owner=repr(location.name))[0]
 
 
-def _pairs_of(read: Callable[[], list[Table]], source: str, target: str) -> list[Part]:
+def _pairs_of(read: Callable[[], list[Table]], source: str, target: str, negative: str | None) -> list[Part]:
     tables = read()
     splits = parts_of(tables)[0]
     found: list[Part] = []
     row = 0
     for table in tables:
-        cells = zip(table.numbers, table.column(source), table.column(target), strict=True)
-        for place, (number, first, second) in enumerate(cells):
+        columns = [table.column(one) for one in (source, target, negative) if one is not None]
+        for place, (number, *cells) in enumerate(zip(table.numbers, *columns, strict=True)):
             name = f"{table.name}:{number}"
-            pairs = [] if place in table.broken else list(_crossed(name, first, second))
+            pairs = [] if place in table.broken else list(_crossed(name, cells))
             part = str(splits[row + place])
             if not found or found[-1].part != part:
                 found.append(Part(part, [], 0))
@@ -289,12 +303,12 @@ def _pairs_of(read: Callable[[], list[Table]], source: str, target: str) -> list
     return found
 
 
-def _crossed(name: str, first: Any, second: Any) -> Iterator[Pair]:
-    """Yield every text of one cell with every text of the other; most hold one."""
-    sources, targets = _texts(first), _texts(second)
-    several = len(sources) * len(targets) > 1
-    for number, (source, target) in enumerate((a, b) for a in sources for b in targets):
-        yield Pair(f"{name}/{number}" if several else name, source, target)
+def _crossed(name: str, cells: Sequence[Any]) -> Iterator[Pair]:
+    """Yield every text of one cell with every text of the others; most hold one."""
+    texts = [_texts(cell) for cell in cells]
+    several = math.prod(map(len, texts)) > 1
+    for number, chosen in enumerate(itertools.product(*texts)):
+        yield Pair(f"{name}/{number}" if several else name, *chosen)
 
 
 def _texts(cell: Any) -> list[str]:
@@ -315,10 +329,10 @@ def _in_memory(location: Any, source: str | None, target: str | None) -> Source:
                 f"{len(location[0])} texts to read were given with {len(location[1])} to write; they must be as many"
             )
         pairs = list(zip(*location, strict=True))
-    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
+    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs) or len(set(map(len, pairs))) > 1:
         raise DataError(
-            "these are no pairs of texts; allowed in Python are [(read, written), …] and, with modality=pairs, "
-            "([read, …], [written, …])"
+            "these are no pairs of texts; allowed in Python are [(read, written), …], or all with a hard negative as a "
+            "third, and, with modality=pairs, ([read, …], [written, …])"
         )
     given = [
         Pair(f"pair:{number}", *(str(side) for side in pair))
@@ -330,4 +344,4 @@ def _in_memory(location: Any, source: str | None, target: str | None) -> Source:
 
 
 def _is_pair(one: Any) -> bool:
-    return isinstance(one, tuple | list) and len(one) == 2 and all(isinstance(side, str) for side in one)
+    return isinstance(one, tuple | list) and len(one) in (2, 3) and all(isinstance(side, str) for side in one)
