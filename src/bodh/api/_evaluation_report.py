@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from bodh.api.load import Model
     from bodh.evaluation.context import Context
     from bodh.evaluation.prove import Proof
-    from bodh.evaluation.result import Chart, Grid, Mistake
+    from bodh.evaluation.result import Chart, Grid, Mistake, Told
     from bodh.report.blocks import Block, Cell, Headline, Lines, Table
 
 logger = logging.getLogger("bodh")
 
-IN_PERCENT = ("budget", "linear", "linear_blocks", "knn", "classes")
+IN_PERCENT = ("budget", "linear", "linear_blocks", "knn", "classes", "tag", "tag_entities")
 QUERIES, NEIGHBOURS = 8, 6
 
 
@@ -52,6 +52,7 @@ def write_report(
         blocks += [table(key, grid) for key, grid in result.tables.items()]
     for result in proof.results.values():
         blocks += _measured_report.blocks(context, result.measured) if result.measured else []
+        blocks += written(context, result.told) if result.told else []
     blocks += confusions(proof)
     blocks += [
         block
@@ -77,9 +78,15 @@ def headline(proof: Proof) -> Headline:
     if proof.context.saw_labels and "regress" in proof.results:
         figures = proof.results["regress"].figures["pretrained"]
         return _measured_report.headline(figures, proof.context.class_names, verdict.sentence)
-    if "translate" in proof.results:
-        found = proof.results["translate"].figures["pretrained"]
+    for name in ("translate", "caption"):
+        if name not in proof.results:
+            continue
+        found = proof.results[name].figures["pretrained"]
         return Headline(f"BLEU {found['bleu']:.1f}, chrF {found['chrf']:.1f}", "neutral", verdict.sentence, [])
+    if "tag" in proof.results:
+        found = proof.results["tag"].figures["pretrained"]
+        more = f", entity F1 {found['entity_f1']:.3f}" if "entity_f1" in found else ""
+        return Headline(f"{100 * found['accuracy']:.1f} % of words right{more}", "neutral", verdict.sentence, [])
     judged = proof.results["task"].judged if "task" in proof.results else None
     if judged is not None and (proof.context.saw_labels or not verdict.evidence):
         name = "f1_micro" if judged.several else "accuracy"
@@ -197,6 +204,22 @@ def _probed(proof: Proof) -> np.ndarray | None:
     if "linear" not in proof.results or context.measured or context.targets("test").ndim == 2:
         return None
     return context.probe("pretrained")
+
+
+def written(context: Context, told: Sequence[Told]) -> list[Block]:
+    """Return test records with what the model wrote for them, and what people did."""
+    from bodh.report.blocks import Gallery, Picture
+
+    pictures = [
+        Picture(
+            show(context, one.position, size=192), f"{one.written or '(nothing)'} · was: {' / '.join(one.references)}"
+        )
+        for one in told
+    ]
+    rows = [pictures[start : start + 4] for start in range(0, len(pictures), 4)]
+    return [
+        Gallery("What it wrote", rows, note="test records, evenly spaced; what the model wrote, then what people did")
+    ]
 
 
 def embedding_map(context: Context) -> Block | None:

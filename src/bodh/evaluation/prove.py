@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bodh import _catalog
-from bodh.contracts import Json
+from bodh.contracts import Json, Task
 from bodh.errors import DataError, UnknownName
 from bodh.evaluation.context import Context
 from bodh.evaluation.result import ProtocolResult
@@ -26,6 +26,8 @@ logger = logging.getLogger("bodh")
 ROOM = "evaluation/protocols"
 ORDER = (
     "translate",
+    "caption",
+    "tag",
     "perplexity",
     "budget",
     "task",
@@ -40,6 +42,10 @@ ORDER = (
 """The order in which a reader wants them; protocols of others come after."""
 CLASSES = ("single", "binary", "multi")
 """What labels mean to a protocol that says nothing of it (`TASKS`)."""
+JUDGED: dict[Task | None, str] = {
+    "sequence": "a model that writes texts is judged by these", "tags": "a model of words is judged by its tags"
+}  # fmt: skip
+"""Tasks of models that only protocols of their own (`MODELS`) are for, unless others are asked for; and why."""
 DECIDING = ("budget", "linear", "knn")
 """Where the verdict comes from: the first of these that ran."""
 
@@ -152,8 +158,11 @@ def _obstacle(context: Context, name: str, *, automatic: bool) -> str:
     task = context.model.manifest.task
     if task not in getattr(module, "MODELS", (task,)):
         return "it is for models of another kind"
-    if automatic and task == "sequence" and not hasattr(module, "MODELS"):
-        return "a model of pairs is judged by what it writes"
+    verb = getattr(context.model.modality, "verb", "")
+    if getattr(module, "VERB", verb) != verb:
+        return "it is for models of another kind"
+    if automatic and task in JUDGED and not hasattr(module, "MODELS"):
+        return JUDGED[task]
     if module.LABELS and not context.labelled:
         return "the data has no labels"
     able = getattr(module, "TASKS", CLASSES)
@@ -176,11 +185,13 @@ def _unasked(context: Context, name: str, module: Any) -> str:
 
 
 def _verdict(context: Context, results: Mapping[str, ProtocolResult]) -> Verdict:
-    if "translate" in results:
-        from bodh.evaluation.protocols.translate import sentence
-
-        told = sentence(dict(results["translate"].figures))
-        return no_verdict(f"{told} It learned from pairs, so whether learning without labels helped is no question.")
+    for name, result in results.items():
+        module = _catalog.get(ROOM, name)
+        if hasattr(module, "LEARNED"):
+            told = module.sentence(dict(result.figures))
+            return no_verdict(
+                f"{told} It learned from {module.LEARNED}, so whether learning without labels helped is no question."
+            )
     if not context.labelled:
         from bodh.evaluation.protocols.perplexity import sentence as in_words
 

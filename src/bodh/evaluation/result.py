@@ -139,6 +139,21 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a model wrote for a test record.
+
+    Attributes:
+        position: in the store.
+        written: by the model.
+        references: what people wrote.
+    """
+
+    position: int
+    written: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProtocolResult:
     """All that one protocol found.
 
@@ -150,6 +165,7 @@ class ProtocolResult:
         charts, confusions, mistakes: what the report draws.
         judged: what the model's own classes said, for files beside the report.
         measured: what the model's own numbers said, for the report.
+        told: what the model wrote for some records, for the report to show beside them.
     """
 
     protocol: str
@@ -161,3 +177,4 @@ class ProtocolResult:
     mistakes: tuple[Mistake, ...] = ()
     judged: Judged | None = None
     measured: Measured | None = None
+    told: tuple[Told, ...] = ()
