@@ -30,6 +30,7 @@ from bodh.train.freeze import Freezer
 from bodh.train.log import JsonLog, Progress
 from bodh.train.monitor import Choice, Monitor
 from bodh.train.optimise import Clock, Plan, build_optimiser, decay_at, rate_at
+from bodh.train.tally import Tally
 from bodh.train.validate import Best, Validation
 
 logger = logging.getLogger("bodh")
@@ -78,9 +79,11 @@ class Training:
         self.trainable = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
         self.sane = [buffer.clone() for buffer in self.objective.buffers()]
         self.clock = Clock()
+        self.tally = Tally(self.feed)
         self.born = time.monotonic()
         if self.config.compile:
-            self.backbone.compile()
+            for name in ("forward", "features"):  # objectives call either
+                setattr(self.backbone, name, torch.compile(getattr(self.backbone, name)))
         self.thaw()
 
     @property
@@ -170,6 +173,7 @@ def train(
     last_saved = last_logged = time.monotonic()
     logged_at = training.step
     training.clock = Clock()
+    training.tally.clear()
     with signals.watch() as stop, log, bar, closing(training.feed):
         while not training.ended:
             figures = _one_step(training)
@@ -177,7 +181,7 @@ def train(
             bar.advance(training.step)
             now = time.monotonic()
             if training.step % config.log_every == 0 or training.step == training.plan.steps:
-                record = _step_record(training, figures, (training.step - logged_at) / max(now - last_logged, 1e-9))
+                record = _step_record(training, figures, training.step - logged_at, max(now - last_logged, 1e-9))
                 log.write(record)
                 bar.update(record)
                 pace = engine.share((now - last_logged) / (training.step - logged_at))
@@ -223,6 +227,7 @@ def _one_step(training: Training, rate: float | None = None) -> dict[str, Tensor
     figures: dict[str, Tensor] = {}
     for part in range(config.accumulate):
         batch = training.feed.micro_batch(training.step, part, training.clock.lap)
+        training.tally.add(batch.views)
         torch.manual_seed(batch.seed)  # dropout and the like
         last = part == config.accumulate - 1
         alone = nullcontext() if last or engine.world == 1 else cast("Any", training.model).no_sync()
@@ -267,17 +272,19 @@ def _finite(training: Training, loss: Tensor, norm: Tensor) -> bool:
     return True
 
 
-def _step_record(training: Training, figures: dict[str, Tensor], steps_per_second: float) -> Json:
+def _step_record(training: Training, figures: dict[str, Tensor], steps: int, seconds: float) -> Json:
+    """Return what the log tells of the last `steps` steps, which took `seconds`; figures are of all processes."""
     return {
         "kind": "step",
         "step": training.step,
         "steps": training.plan.steps,
         "epoch": training.feed.epoch(training.step - 1),
         "lr": max(group["lr"] for group in training.optimiser.param_groups),
-        "images_per_second": steps_per_second * training.config.batch,
+        "images_per_second": steps / seconds * training.config.batch,
+        **training.tally.figures(training.engine, seconds),
         "seconds": training.elapsed(),
         "skipped": training.skipped,
-        **{name: float(value) for name, value in figures.items()},
+        **training.engine.mean(figures),
         **training.clock.shares(),
     }
 

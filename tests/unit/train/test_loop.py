@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 from pathlib import Path
@@ -41,6 +42,25 @@ def test_equals_a_plain_loop(tmp_path: Path) -> None:
         plain.objective.after_step(Progress(step, 16, step // 4, 4))
     plain.feed.close()
     assert same_weights(trained.objective, plain.objective)
+
+
+def test_compile_is_for_every_way_that_objectives_call_the_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = run(tmp_path / "plain", epochs=1)
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, example: list[torch.Tensor]) -> object:
+        graphs.append(example)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    compiled, _ = run(tmp_path / "compiled", epochs=1, compile=True)
+    called = len(graphs)
+    assert called > 0
+    assert same_weights(plain.objective, compiled.objective)
+    compiled.backbone.features(torch.zeros(5, 3, 8, 8))
+    assert len(graphs) > called
 
 
 def test_weight_decay_goes_along_a_cosine_to_its_end(tmp_path: Path) -> None:
