@@ -29,7 +29,8 @@ def fit_scratch(
 ) -> np.ndarray:
     """Train the backbone of `model` from random weights on `positions`; return probabilities, or numbers, `[n_test k]`.
 
-    The same loop, views and objective as `finetune --freeze none`, on the model's device.
+    Of words with tags `[words k]`, one sentence after the other. The same loop, views and objective as
+    `finetune --freeze none`, on the model's device.
 
     Args:
         model: gives architecture and modality; its weights are not used.
@@ -41,8 +42,10 @@ def fit_scratch(
     """
     import torch
 
+    from bodh.api import _semi
     from bodh.api._settings import default_rate
     from bodh.api._training import Data, Job, resolve_job, run_training, task_of
+    from bodh.model.tagging import probabilities
     from bodh.train.engine import Engine, resolve_precision
 
     started = time.monotonic()
@@ -61,7 +64,8 @@ def fit_scratch(
         "checkpoint_minutes": 1e9,
     }
     fresh = model.untrained(seed=seed)
-    objective = "regress" if task_of(store.targets, store.class_names) == "regress" else "classify"
+    task = task_of(store.targets, store.class_names, model.modality)
+    objective = _semi.objective_for("auto", task)
     settings |= default_rate(fresh.network["backbone"], objective, trained=False, given={})  # as finetune has it
     sections = resolve_job(settings, objective, model.modality.name, {})
     job = Job(
@@ -81,4 +85,6 @@ def fit_scratch(
     told = {"task": job.data.task, "class_names": tuple(store.class_names), "best_block": None}
     network = cast("Objective", trained).keep().eval()
     twin = replace(fresh, network=network, manifest=fresh.manifest.model_copy(update=told))
+    if task == "tags":
+        return np.concatenate(probabilities(twin, store.rows(test_positions)))
     return twin.predict_rows(store, test_positions)

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bodh")
 
-FITTED = 50_000
-"""Words that a linear head is fitted on at most, of sentences evenly spaced."""
-
 
 def tell(facts: Facts, store: RecordStore, positions: np.ndarray, modality: Any) -> Facts:
     """Return `facts` with task and counts of the tags; say how much of long sentences is not read.
@@ -60,11 +57,10 @@ def labelled(data: Data, most: int | None, seed: int) -> np.ndarray:
     Raises:
         DataError: no word has a tag, or all have the same one.
     """
+    from bodh.evaluation.tagged import drawn
     from bodh.model.tagging import tags_of
-    from bodh.records.splits import label_budget
 
-    rows = data.store.rows(data.train)
-    present = np.unique(tags_of(rows))
+    present = np.unique(tags_of(data.store.rows(data.train)))
     present = present[present >= 0]
     if len(present) < 2:
         only = data.store.class_names[int(present[0])] if len(present) else "none"
@@ -72,10 +68,7 @@ def labelled(data: Data, most: int | None, seed: int) -> np.ndarray:
             f"{data.source.name} has one tag only ({only}); at least two are needed, and a column of them is chosen "
             "with data.label=NAME"
         )
-    usable = data.train[[bool((row[:, 1] >= 0).any()) for row in rows]]
-    if most is not None:
-        usable = usable[label_budget(np.zeros(len(usable), np.int64), per_class=most, seed=seed)]
-    return usable
+    return drawn(data.store, data.train, most, seed)
 
 
 def words(data: Data, positions: np.ndarray) -> int:
@@ -99,23 +92,13 @@ def fit_linear(
         seed: of the folds on which the strength of the penalty is chosen.
     """
     from bodh.api._transfer import fill
-    from bodh.evaluation import logistic
-    from bodh.model.tagging import tags_of, tokens, words_in
+    from bodh.evaluation.tagged import fitted
 
-    rows = store.rows(positions)
-    words = int(words_in(rows).sum())
-    if words > FITTED:
-        rows = [rows[place] for place in np.linspace(0, len(rows) - 1, len(rows) * FITTED // words).astype(int)]
-        logger.info("the head is fitted on %d of %d sentences, evenly spaced", len(rows), len(positions))
-    features = tokens(replace(begin, modality=modality), rows)
-    targets = tags_of(rows)
-    counts = np.bincount(targets[targets >= 0], minlength=len(store.class_names))
-    kept = (targets >= 0) & (counts[targets] > 1)  # of a single word nothing can be held out to choose a penalty on
-    features, targets = features[kept], targets[kept]
-    scale = logistic.Scale.fit(features)
-    fitted = logistic.fit(scale(features), targets, len(store.class_names), seed=seed)
-    fill(head, fitted, scale)
-    return {"l2": fitted.l2, "words": len(targets)}
+    classifier, scale, count = fitted(
+        replace(begin, modality=modality), store.rows(positions), len(store.class_names), seed=seed
+    )
+    fill(head, classifier, scale)
+    return {"l2": classifier.l2, "words": count}
 
 
 def told_of_words(

@@ -129,11 +129,12 @@ def _only_what_compares(given: Json, one: Model, other: Model) -> Json:
     """Return the arguments that leave out what two models need not: baselines and protocols, where nobody asked."""
     from bodh.api._versus import with_heads
 
-    if "sequence" in {one.manifest.task, other.manifest.task}:
-        raise ConfigError(
-            "against: models that write texts are measured one by one; type: bodh evaluate MODEL DATA for each, and "
-            "compare their BLEU with its interval"
-        )
+    for task, what in (("sequence", "write texts"), ("tags", "tag words")):
+        if task in {one.manifest.task, other.manifest.task}:
+            raise ConfigError(
+                f"against: models that {what} are measured one by one; type: bodh evaluate MODEL DATA for each, and "
+                "compare their figures with their intervals"
+            )
     protocol = "task" if with_heads((one, other)) else "linear"
     changed = {"protocol": protocol} if given["protocol"] == "auto" else {}
     return changed | ({"baselines": "none"} if given["baselines"] == "auto" else {})
