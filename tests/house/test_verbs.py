@@ -26,7 +26,7 @@ FROZEN = {
     "compare": "DATA KEY=VALUE --objectives --minutes --transfer --from --out --backbone --device --seed",
     "embed": "MODEL DATA KEY=VALUE --out --device --split --normalise --dimensions",
     "search": "MODEL DATA QUERY KEY=VALUE --top --device",
-    "predict": "MODEL INPUTS --out --device --shots --method --explain",
+    "predict": "MODEL INPUTS --out --device --shots --method --explain --question",
     "generate": "MODEL PROMPTS --length --temperature --top-k --top-p --beams --repetition-penalty --number --seed "
     "--stream --device",
     "fill": "MODEL TEXTS --top --device",

@@ -105,7 +105,8 @@ def reading(ask: Asked | None, settings: Json, modality: str) -> Json:
     """
     if ask is None:
         return settings
-    texts = getattr(_catalog.get("modalities", modality).Modality, "weights", modality) == "text"
+    kind = _catalog.get("modalities", modality).Modality  # what has a tokenizer reads texts, but for captions
+    texts = getattr(kind, "reads", "text" if getattr(kind, "file_names", ()) else modality) == "text"
     if texts != (ask.folder is not None):
         raise ConfigError(
             f"weights: {ask.name} reads {'texts' if ask.folder else 'no texts'}, but the records are of kind "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bodh")
 
-BY_TASK: dict[Task | None, str] = {"regress": "regress", "tags": "tag"}
+BY_TASK: dict[Task | None, str] = {"regress": "regress", "tags": "tag", "span": "extract"}
 """The objective that learns each kind of labels where no method is asked for; classes of any kind: classify."""
 
 

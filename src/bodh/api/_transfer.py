@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bodh.contracts import Json
+from bodh.contracts import Json, Task
 from bodh.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ def few(labels: int, classes: int) -> bool:
     return labels <= FEW * max(1, classes)
 
 
+def at_once(task: Task | None) -> bool:
+    """Return whether a head for labels of `task` is fitted on frozen features in one go; else step by step."""
+    return task != "span"
+
+
 def validation_part(data: Data, positions: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return (positions to train on, positions to validate on, maybe none).
 
@@ -81,11 +86,16 @@ def validation_part(data: Data, positions: np.ndarray, config: TrainConfig) -> t
     Raises:
         ConfigError: too few labels to set any aside.
     """
+    from bodh.api import _extraction
     from bodh.records.splits import labelled, stratified_split
 
     brought = data.store.targets is None  # records tell themselves what is to be told: none is without
     targets = np.zeros(len(data.store), np.int64) if brought else np.asarray(data.store.targets)
     own = data.val[labelled(targets[data.val])] if len(data.val) else data.val
+    if data.task == "span":
+        own = _extraction.told(data, own)
+        if config.calibrate:
+            raise ConfigError("calibrate: answers from a text have no temperature to set; leave it out")
     if len(own) or not (config.patience is not None or config.calibrate or config.validation is not None):
         return positions, own
     share = config.validation or SET_ASIDE
@@ -94,12 +104,16 @@ def validation_part(data: Data, positions: np.ndarray, config: TrainConfig) -> t
             f"{len(positions)} labelled records are too few to set {share:g} of them aside for patience or calibrate; "
             "leave both out, or give more labels"
         )
-    kept, aside = stratified_split(targets[positions], fraction=1 - share, seed=config.seed)
+    if data.task == "span":
+        train, rest = _extraction.divided(data, positions, share=share, seed=config.seed)
+    else:
+        kept, aside = stratified_split(targets[positions], fraction=1 - share, seed=config.seed)
+        train, rest = positions[kept], positions[aside]
     logger.info(
-        "%s has no validation part: %d of %d labelled records are set aside", data.source.name, len(aside),
+        "%s has no validation part: %d of %d labelled records are set aside", data.source.name, len(rest),
         len(positions),
     )  # fmt: skip
-    return positions[kept], positions[aside]
+    return train, rest
 
 
 def at_best_block(begin: LoadedModel) -> LoadedModel:

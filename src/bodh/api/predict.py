@@ -33,6 +33,12 @@ class PredictConfig(Config):
         description="of texts whose words get tags: words are what stands between spaces; else signs that are neither "
         "letter nor digit are words of their own",
     )
+    answers: int = Field(3, ge=1, le=100, description="of questions: likeliest answers that a record names")
+    words: int = Field(25, ge=1, le=1000, description="of questions: most words of an answer")
+    threshold: float = Field(
+        0.0, description="of questions that may have no answer: what the score of one must be above that of none"
+    )
+    language: str | None = Field(None, description="of questions, where a file has them in several")
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,9 @@ class Predictions:
     """What the model says.
 
     Attributes:
-        records: one an input: {"id", "class", "probability", "probabilities": {class: p, the first 5}}; with several
+        records: one an input: {"id", "class", "probability", "probabilities": {class: p, the first 5}}; of questions
+            {"id", "question", "answer": "" where there is none, "probability", "start", "end": characters of the text,
+            "answers": the likeliest, as such records}; with several
             labels at once {"id", "classes", "probabilities"}; of measured numbers {"id", "values": {name: number}};
             of tagged words {"id", "text", "words": [{"word", "tag", "probability", "start", "end"}]} and, where tags
             write entities down (BIO, BILOU), "entities": [{"type", "text", "start", "end", "probability"}];
@@ -85,9 +93,10 @@ def predict(
     shots: str | Path | Any = None,
     method: Literal["auto", "mean", "knn", "ridge"] = "auto",
     explain: str | Path | None = None,
+    question: str | None = None,
     **settings: Any,
 ) -> Predictions:
-    """Predict classes of images or texts with their probabilities, tags of words and entities, or measured numbers.
+    """Predict classes with their probabilities, tags of words and entities, measured numbers, or answers from texts.
 
     With `shots` the classes are those of a few examples: nothing is trained, any model will do.
 
@@ -95,7 +104,8 @@ def predict(
         model: a model with classes: its folder, or the folder of the run that made it; with shots any model.
         inputs: images, or, for a model of texts, the texts themselves; a folder or data file stands for all its
             records. What exists as a path is a path. In Python also bytes, PIL images, arrays and, for
-            a model that tags words, lists of words.
+            a model that tags words, lists of words. For a model that answers questions: the texts that the question is
+            about, or files of questions with their texts (in Python {"question", "context"}).
         out: write one JSON record a line to this file instead of returning them; for any number of inputs.
         device: auto, cpu, cuda, cuda:N or mps.
         shots: a folder with one folder of 1 to 20 examples a class (in Python also {class: examples}); the records
@@ -104,13 +114,16 @@ def predict(
             held-out examples best.
         explain: a folder for one PNG an input: the image with a map of what decided (Grad-CAM; attention rollout for
             transformers).
+        question: of models that answer questions: asked of every input, which is a text.
         **settings: `views=N` averages over each record and N - 1 weak views of it: N times the work, often a little
             more right. Exported and served models see the record alone. `spaces=true`: words of a text to
-            be tagged are what stands between spaces, else commas and the like are words of their own.
+            be tagged are what stands between spaces, else commas and the like are words of their own. Of
+            questions: `answers=5` likeliest answers, of at most `words=25` words each; `threshold=T`, how much likelier
+            an answer must be than none (a difference of scores); `language=hi`, where a file has several.
 
     Returns:
         one record an input: id, class, probability, and the five most probable classes; or id and values; or id,
-        words with their tags, and entities.
+        words with their tags, and entities; or id, question, answer, probability, start, end and the likeliest answers.
 
     Raises:
         ModelError: the model has no classes yet, or nothing to explain by.
@@ -123,11 +136,13 @@ def predict(
         bodh predict runs/photos-finetune photos/ --out classes.jsonl
         bodh predict runs/reviews-finetune "a film to see twice"
         bodh predict runs/entities-finetune "Sita was born in Pune."
+        bodh predict runs/squad-finetune tower.txt --question "How high is it?"
+        bodh predict runs/squad-finetune questions.jsonl --out answers.jsonl
         bodh predict runs/photos-finetune cat.jpg views=8
         bodh predict runs/photos new/ --shots examples/
         bodh predict runs/photos-finetune cat.jpg --explain maps/
     """
-    from bodh.api import _tagged
+    from bodh.api import _answering, _tagged
     from bodh.api._explain import Drawer
     from bodh.api._lines import insist_on_some, refuse_existing, write_lines
     from bodh.api._shots import learn
@@ -135,6 +150,8 @@ def predict(
 
     chosen = cast("PredictConfig", resolve(settings, {"": PredictConfig})[""])
     views, handle = chosen.views, load(model)
+    others = {"shots": shots, "explain": explain, "views": views > 1}
+    asks = _answering.check(handle.manifest.task, question, chosen, others)
     if views > 1 and (shots is not None or explain is not None):
         raise ConfigError(f"views: {views} views are averaged by a model's own head; leave out --shots and --explain")
     if method != "auto" and shots is None:
@@ -146,7 +163,7 @@ def predict(
     for verb, what in {"translate": "TEXT", "caption": "PICTURE"}.items():
         if shots is None and verb in handle.manifest.capabilities:
             raise ModelError(f"this model writes texts, it tells no classes; type: bodh {verb} {handle.folder} {what}")
-    if shots is None and "predict" not in handle.manifest.capabilities:
+    if shots is None and not asks and "predict" not in handle.manifest.capabilities:
         raise ModelError(
             f"this model has no classes yet: {handle.folder} was trained without labels; "
             f"type: bodh finetune LABELLED --from {handle.folder}, or give examples: --shots FOLDER"
@@ -155,7 +172,9 @@ def predict(
         refuse_existing(Path(out))
     learned = None if shots is None else learn(handle, shots, method=method, device=device)
     drawer = None if explain is None else Drawer(Path(explain))
-    if handle.manifest.task == "tags" and learned is None:
+    if asks:
+        records = _answering.records(handle, inputs, device, question, chosen)
+    elif handle.manifest.task == "tags" and learned is None:
         records = _tagged.records(handle, inputs, device, spaces=_of_words_alone(chosen, drawer))
     else:
         records = _records(handle, inputs, device, learned, drawer, views)

@@ -144,7 +144,7 @@ def _paced(
 
     smallest = _catalog.get("objectives", objective).NEEDS.smallest_batch
     length = _settings.default_length(
-        rows, smallest=smallest, given=settings, device=device, tokens=reads_tokens(network)
+        rows, objective, smallest=smallest, given=settings, device=device, tokens=reads_tokens(network)
     )
     rate = _settings.default_rate(network, objective, trained=trained, given=settings)
     return length | rate, _settings.reasons(length, rate, of)

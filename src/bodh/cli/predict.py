@@ -23,8 +23,16 @@ def show(payload: Json, console: Console) -> None:
     tagged = any("words" in record for record in records)
     if tagged:
         _show_words(records, console)
+    answered = any("answer" in record for record in records)
+    if answered:
+        console.print()
+        table(
+            console, ["question", "answer", "probability", "characters", "otherwise"], [_answer(one) for one in records]
+        )
     rows = (
-        [] if names or tagged else [[record["id"], _said(record), _sure(record), _others(record)] for record in records]
+        []
+        if names or tagged or answered
+        else [[record["id"], _said(record), _sure(record), _others(record)] for record in records]
     )
     if rows:
         console.print()
@@ -32,6 +40,16 @@ def show(payload: Json, console: Console) -> None:
     if payload["out"]:
         heading(console, f"{payload['count']} inputs, {payload['broken']} unreadable")
         paragraph(console, payload["out"])
+
+
+def _answer(record: Json) -> list[str]:
+    """Return what a record says of its question."""
+    if "error" in record:
+        return [record["id"], f"unreadable: {record['error']}", "", "", ""]
+    rest = [one for one in record["answers"] if one["answer"] != record["answer"]]
+    others = ", ".join(f"{one['answer']} {one['probability']:.1%}" for one in rest[:2])
+    place = "" if record["start"] is None else f"{record['start']}-{record['end']}"
+    return [record["question"], record["answer"] or "no answer", f"{record['probability']:.1%}", place, others]
 
 
 def _show_words(records: list[Json], console: Console) -> None:

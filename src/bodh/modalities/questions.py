@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
-from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec, derive_seed
+from bodh.contracts import Json, Shard, Source, Task, Tokens, ViewSpec, derive_seed
 from bodh.errors import BadRecord, ConfigError, DataError
 from bodh.modalities._codec import Codec, SpecialIds, sample
 from bodh.modalities._spans import UNKNOWN, Row, Speller, packed, parsed, unpacked, whole_letters
@@ -90,8 +90,8 @@ class Modality:
     """What lies beside model.json; see `files`."""
     answers: ClassVar[bool] = True
     """Records bring their answers themselves, so some are set aside as labelled records are."""
-    weights: ClassVar[str] = "text"
-    """Whose published weights read such records, too."""
+    reads: ClassVar[str] = "text"
+    task: ClassVar[Task] = "span"
 
     def __init__(self, config: BaseModel, files: Mapping[str, bytes] | None = None) -> None:
         given = config if isinstance(config, QuestionsConfig) else QuestionsConfig.model_validate(config.model_dump())

@@ -3,8 +3,9 @@
 `embed` gives {"embedding": [n d]}, `predict` gives {"logits": [n k], "probabilities": [n k]}, or {"value": [n k]}
 where labels are measured numbers; of words with tags both are [n t k], for every token, of which the first piece of a
 word tells its tag. A language model's `generate` (a token sees earlier ones only) or `fill` (it sees
-all others) gives {"logits": [n t v]}, for every position which token belongs there: of `generate` the next one's. `all`
-gives everything in one pass. They are what is exported, served and measured: one definition for all three.
+all others) gives {"logits": [n t v]}, for every position which token belongs there: of `generate` the next one's.
+`answer` gives {"start_logits": [n t], "end_logits": [n t]}, where in a text the answer begins and ends. `all` gives
+everything in one pass. They are what is exported, served and measured: one definition for all three.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from bodh.contracts import Modality
 
 EMBEDDING, LOGITS, PROBABILITIES, VALUE = "embedding", "logits", "probabilities", "value"
+START, END = "start_logits", "end_logits"
 OUTPUTS: dict[str, tuple[str, ...]] = {
-    "embed": (EMBEDDING,), "predict": (LOGITS, PROBABILITIES), "generate": (LOGITS,), "fill": (LOGITS,)
+    "embed": (EMBEDDING,), "predict": (LOGITS, PROBABILITIES), "generate": (LOGITS,), "fill": (LOGITS,),
+    "answer": (START, END),
 }  # fmt: skip
 TIE = 1e-6
 """Two classes nearer than this in probability are a tie: rounding decides, not the model."""
@@ -36,7 +39,7 @@ class Capability(nn.Module):
     """From the standardised input array to named outputs; in evaluation mode it depends on nothing else.
 
     Attributes:
-        name: "embed", "predict", "generate", "fill" or "all".
+        name: "embed", "predict", "generate", "fill", "answer" or "all".
         input_name: name of the input array.
         output_names: names of the outputs, in order.
         any_sides: whether records of any height and width may come in (the input spec has letters there).
@@ -70,7 +73,7 @@ class Capability(nn.Module):
         self.grid = grid
         able = {"embed": OUTPUTS["embed"]}
         if head is not None:
-            told = spoken(backbone) if task == "tokens" else "predict"
+            told = does(task, backbone)
             able[told] = (VALUE,) if task == "regress" else OUTPUTS[told]
         self.output_names = sum(able.values(), ()) if name == "all" else able[name]
         self.head = head if name != "embed" else None
@@ -86,10 +89,13 @@ class Capability(nn.Module):
             if EMBEDDING not in result:
                 result[EMBEDDING] = self.backbone(prepared)
             return result
-        if self.task in ("tokens", "tags"):
+        if self.task in ("tokens", "tags", "span"):
             pooled, tokens, _ = self.backbone.features(prepared)  # type: ignore[operator]
             result.update({EMBEDDING: result.get(EMBEDDING, pooled)} if EMBEDDING in self.output_names else {})
-            result[LOGITS] = self.head(tokens)
+            told = self.head(tokens)
+            if self.task == "span":
+                return result | {START: told[..., 0], END: told[..., 1]}
+            result[LOGITS] = told
             if self.task == "tags":
                 result[PROBABILITIES] = torch.softmax(result[LOGITS], dim=2)
             return result
@@ -110,6 +116,11 @@ class Capability(nn.Module):
         if self.head is not None:
             used["head"] = self.head
         return used
+
+
+def does(task: Task | None, backbone: object) -> str:
+    """Return what a model does with a head of `task`: predict, answer, or what a language model does."""
+    return spoken(backbone) if task == "tokens" else "answer" if task == "span" else "predict"
 
 
 def spoken(backbone: object) -> Literal["generate", "fill"]:
@@ -151,7 +162,7 @@ def build(
     """
     has_head = "head" in networks and task != "sequence"  # what a decoder does is no function of one input
     backbone = networks["backbone"]
-    able = ["all", "embed", *([spoken(backbone) if task == "tokens" else "predict"] if has_head else [])]
+    able = ["all", "embed", *([does(task, backbone)] if has_head else [])]
     if name not in able:
         raise UnknownName("capability", name, able)
     if block is not None and block not in backbone.block_names:  # type: ignore[operator]

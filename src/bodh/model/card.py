@@ -20,6 +20,11 @@ KINDS = {
         "records_word": "texts", "one": '"a text"', "query": '"a text"', "input_hint": "token ids",
         "some": '["a text", "another"]', "many": '["a text", "another"]', "tag": "feature-extraction",
     },
+    "questions": {
+        "records_word": "questions with their texts", "one": '--question "…" text.txt', "query": "ID",
+        "input_hint": "token ids", "some": '[{"question": "…", "context": "…"}]',
+        "many": '[{"question": "…", "context": "…"}]', "tag": "question-answering",
+    },
     "": {
         "records_word": "records", "one": "rows.npy", "query": "ID", "input_hint": "one row a record",
         "some": "rows", "many": "rows", "tag": "",
@@ -71,6 +76,7 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
         "training_records": f"{data['records']:,}" if isinstance(data.get("records"), int) else "",
         "classifies": manifest.task not in {None, "regress", *WRITTEN},
         "writes": manifest.task == "sequence",
+        "answers": manifest.task == "span",
         "reads_texts": kind in {"text", "pairs"},
         "speaks": manifest.task == "tokens",
         "measures": manifest.task == "regress",

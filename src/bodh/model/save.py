@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bodh.backbones._modes import evaluating
-from bodh.contracts import WRITTEN, Json, Modality, NetworkSpec, Task
+from bodh.contracts import Json, Modality, NetworkSpec, Task
 from bodh.errors import ModelError
 from bodh.model import capabilities, networks
 from bodh.model.card import card
@@ -143,8 +143,8 @@ def _capabilities(
 ) -> dict[str, CapabilitySpec]:
     """Return what the model can do, measured by doing it with two real records."""
     inputs = (TensorSpec.model_validate(modality.input_spec()),)
-    names = ["embed", *(["predict"] if "head" in network and task not in WRITTEN else [])]
-    names += [capabilities.spoken(network["backbone"])] if task == "tokens" else []
+    has_head = "head" in network and task != "sequence"
+    names = ["embed", *([capabilities.does(task, network["backbone"])] if has_head else [])]
     found = {}
     if task == "sequence":  # what is written depends on all that was: two inputs, which no exported file has
         written = TensorSpec(name="written", dtype="int64", shape=("n", "t"))
@@ -159,16 +159,21 @@ def _capabilities(
             found[name] = CapabilitySpec(
                 inputs=inputs,
                 outputs=tuple(
-                    TensorSpec(name=key, dtype="float32", shape=("n", *_axes(tensor)))
+                    TensorSpec(name=key, dtype="float32", shape=("n", *_axes(tensor, tokens=name == "answer")))
                     for key, tensor in outputs.items()
                 ),
             )
     return found
 
 
-def _axes(output: Tensor) -> tuple[int | str, ...]:
-    """Return the axes of an output after the first; how many tokens there are varies."""
-    return ("t", *output.shape[2:]) if output.ndim == 3 else tuple(output.shape[1:])
+def _axes(output: Tensor, *, tokens: bool) -> tuple[int | str, ...]:
+    """Return the axes of an output after the first; how many tokens there are varies.
+
+    Args:
+        output: of a few records.
+        tokens: whether its second axis is of tokens in any case.
+    """
+    return ("t", *output.shape[2:]) if output.ndim == 3 or tokens else tuple(output.shape[1:])
 
 
 def _records_to_bytes(records: np.ndarray) -> bytes:
