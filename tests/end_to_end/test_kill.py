@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import random
 import subprocess
 import sys
@@ -17,6 +19,14 @@ LINE = ["pretrain", "sklearn:digits", "--backbone", "cnn", "--epochs", "24", "mo
 FIXMATCH = ["finetune", "sklearn:digits", "--from", "cnn", "--epochs", "8", "--labels-per-class", "20", *COMMON]
 FIXMATCH += ["method=fixmatch", "objective.ratio=3"]
 """Its order mixes labelled and unlabelled records."""
+SMALL = ["backbone.width=32", "modality.vocabulary=600", "modality.length=32", "batch=32", "log_every=5"]
+SMALL += ["checkpoint_minutes=0.0005", "backbone.dropout=0.1", "--epochs", "8"]
+TEXTS = {
+    "masked_lm": ["backbone.depth=2", "backbone.heads=4"],  # packed rows, hidden at random
+    "simcse": ["backbone.depth=2", "backbone.heads=4", "monitor_every=1"],  # batches of similar length, dropout
+    "causal_lm": ["--backbone", "recurrent"],
+    "seq2seq": ["backbone.depth=1", "backbone.heads=4", "data.input=en", "data.target=de"],  # pairs, with validation
+}
 
 
 def start(out: Path, *, resume: bool, words: list[str] = LINE) -> subprocess.Popen[bytes]:
@@ -42,8 +52,36 @@ def wait_for_checkpoint(out: Path, process: subprocess.Popen[bytes], after: str)
     raise AssertionError("no checkpoint within 200 seconds")
 
 
+def texts(shared: Path, folder: Path, objective: str) -> Path:
+    """Write 400 real sentences, or pairs of them, where `objective` finds its data; return where."""
+    data = folder / "data"
+    data.mkdir()
+    if objective != "seq2seq":
+        lines = (shared / "sst2" / "train.tsv").read_text("utf-8").splitlines()[:400]
+        (data / "lines.txt").write_text("\n".join(line.split("\t")[0] for line in lines), encoding="utf-8")
+        return data / "lines.txt"
+    for side in ("en", "de"):
+        with gzip.open(shared / "multi30k" / f"train.{side}.gz", "rt", encoding="utf-8") as file:
+            lines = list(itertools.islice(file, 500))
+        (data / f"train.{side}").write_text("".join(lines[:400]), encoding="utf-8")
+        (data / f"val.{side}").write_text("".join(lines[400:]), encoding="utf-8")
+    return data
+
+
 @pytest.mark.parametrize("words", [LINE, FIXMATCH], ids=["simclr", "fixmatch"])
 def test_killed_and_resumed_equals_unbroken(tmp_path: Path, words: list[str]) -> None:
+    _equal(tmp_path, words)
+
+
+@pytest.mark.parametrize("objective", TEXTS)
+def test_texts_killed_and_resumed_equal_unbroken(tmp_path: Path, shared: Path, objective: str) -> None:
+    pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    data = texts(shared, tmp_path, objective)
+    _equal(tmp_path, ["pretrain", str(data), "--objective", objective, *SMALL, *TEXTS[objective]])
+
+
+def _equal(tmp_path: Path, words: list[str]) -> None:
+    """Run `words` once unbroken and once killed three times; the weights must be the same."""
     whole, part = tmp_path / "whole", tmp_path / "part"
     finish(start(whole, resume=False, words=words))
     draw, newest, kills = random.Random(1), "", 0

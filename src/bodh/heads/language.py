@@ -145,16 +145,16 @@ def documents_of(ids: Tensor, end: int) -> Tensor | None:
     return ends.cumsum(dim=1) - ends.long()
 
 
-def perplexity(loss: Tensor, bytes_per_token: float) -> dict[str, Tensor]:
+def perplexity(loss: Tensor, bytes_per_token: float = 0.0) -> dict[str, Tensor]:
     """Return what a cross-entropy of tokens amounts to: perplexity, and where known bits a byte of UTF-8.
 
     Bits a byte compare models with unlike tokenizers, which perplexities do not.
 
     Args:
-        loss: mean, in nats a token.
+        loss: mean, in nats a token; of this process, which is averaged with those of the others.
         bytes_per_token: on average; 0: not known.
     """
-    value = loss.detach()
+    value = average(loss)
     found = {"perplexity": value.exp()}
     if bytes_per_token:
         found["bits_per_byte"] = value / (math.log(2) * bytes_per_token)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, TextBackbone, Tokens, View, ViewSpec
 from bodh.errors import ConfigError
-from bodh.heads.language import EPS, LanguageHead, documents_of, reader
+from bodh.heads.language import EPS, LanguageHead, documents_of, perplexity, reader
 from bodh.heads.language import build as language
 
 FAMILY = "mask"
@@ -98,7 +98,7 @@ class MaskedLM(nn.Module):
         seen, where = hide(ids, self.tokens, self.config, seed=batch.seed)
         tokens = cast("Tensor", self.backbone.features(seen, documents_of(ids, self.tokens.end)).tokens)
         loss = self.head.loss(tokens[where], ids[where])
-        return StepOutput(loss, {"perplexity": loss.detach().exp()})
+        return StepOutput(loss, perplexity(loss))
 
     def forward(self, batch: Batch, progress: Progress) -> StepOutput:
         """Call `step`."""

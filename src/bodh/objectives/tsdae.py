@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bodh.config.base import Config as BaseConfig
 from bodh.contracts import Backbone, Batch, Facts, Needs, Progress, StepOutput, TextBackbone, View, ViewSpec
 from bodh.errors import ConfigError
-from bodh.heads.language import LanguageHead, reader
+from bodh.heads.language import LanguageHead, perplexity, reader
 from bodh.heads.language import build as language
 from bodh.layers.attention import Attention
 
@@ -128,7 +128,7 @@ class TSDAE(nn.Module):
         wanted = whole[:, 1:]
         counts = wanted != self.padding
         loss = self.decoder.head.loss(tokens[counts], wanted[counts])
-        return StepOutput(loss, {"perplexity": loss.detach().exp()})
+        return StepOutput(loss, perplexity(loss))
 
     def forward(self, batch: Batch, progress: Progress) -> StepOutput:
         """Call `step`."""

@@ -6,14 +6,14 @@ import ctypes
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bodh.errors import DeviceError
@@ -71,6 +71,14 @@ class Engine:
         box = torch.tensor([number], dtype=torch.float64, device=self.device)
         dist.broadcast(box, src=0)
         return float(box.item())
+
+    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return scalars averaged over the processes; every process must bring those of the same names."""
+        if self.world == 1 or not figures:
+            return {name: float(value) for name, value in figures.items()}
+        box = torch.stack([value.detach().to(self.device, torch.float64) for value in figures.values()])
+        dist.all_reduce(box)
+        return dict(zip(figures, (box / self.world).tolist(), strict=True))
 
     def same(self, text: str) -> str:
         """Return rank 0's `text` on every process."""

@@ -106,7 +106,7 @@ class Progress:
 
     def update(self, record: Json) -> None:
         """Show one step record of the log."""
-        rate = f"{record['images_per_second']:,.0f} records/s"
+        rate = _rate(record)
         loss = f"loss {record['loss']:.4f}"
         if self._bar is not None:
             self._bar.update(
@@ -125,6 +125,14 @@ class Progress:
         """Show one validation record of the log from now on."""
         figures = (f"{name} {record[name]:.3f}" for name in ("loss", "accuracy") if name in record)
         self._score = "validation " + " ".join(figures)
+
+
+def _rate(record: Json) -> str:
+    """Return how quick a step record says that it went: tokens of texts, whatever their rows, else records."""
+    if "tokens_per_second" not in record:
+        return f"{record['images_per_second']:,.0f} records/s"
+    padding = f", {record['padding']:.0%} padding" if record["padding"] >= 0.005 else ""
+    return f"{record['tokens_per_second']:,.0f} tokens/s{padding}"
 
 
 def _bar() -> Any:
