@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from bodh.backbones._stages import image_shape, on_a_grid, patch_side, pooled, whole_patches
 from bodh.contracts import Features, NetworkSpec
 from bodh.errors import ConfigError
+from bodh.layers.attention import attend
 
 NATIVE_PATCH = 16
 MOST_PATCHES = 12
@@ -58,7 +59,7 @@ class Block(nn.Module):
     def _attend(self, x: Tensor) -> Tensor:
         n, t, d = x.shape
         q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # each [n heads t e]
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(n, t, d))
         return out
 
