@@ -63,7 +63,8 @@ def export(
         format: `bodh list formats` shows them.
         out: the file to write, or the folder where the format is one (transformers); its proof goes beside it as
             `<name>.parity.json`.
-        capability: embed or predict alone; by default one file does all that the model can do.
+        capability: embed, predict … alone; by default one file gives all that is told of a record. generate or
+            translate: a file that writes texts token by token and keeps what it has computed of earlier ones (onnx).
         data: replay 64 records of this data; by default those that the model carries.
         overwrite: replace the file if it is there.
         settings: how the data is read: `data.input`, `data.label`, `data.cache`, `data.workers`.
@@ -79,6 +80,7 @@ def export(
 
     Example:
         bodh export runs/photos --format onnx --out photos.onnx
+        bodh export runs/plays --format onnx --capability generate --out plays.onnx
     """
     from bodh.api.load import load
     from bodh.exporters.export import export_model, files_in, parity_path

@@ -205,7 +205,9 @@ class Recurrent(nn.Module):
         """Return the state of `tensors`; see `model.steps`."""
         state = State(len(self.layers))
         for number in range(len(self.layers)):
-            own = [tensors[f"state.{number}{cell}"][None] for cell in ("", ".cell") if f"state.{number}{cell}" in tensors]
+            own = [
+                tensors[f"state.{number}{cell}"][None] for cell in ("", ".cell") if f"state.{number}{cell}" in tensors
+            ]
             state.layers[number] = tuple(own) if len(own) > 1 else own[0]
         return state
 

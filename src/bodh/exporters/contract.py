@@ -34,7 +34,11 @@ class Parity:
 
 
 class Exporter(Protocol):
-    """One file format: the module-level functions of `exporters/formats/<name>.py`, beside `SUFFIX: str`."""
+    """One file format: the module-level functions of `exporters/formats/<name>.py`, beside `SUFFIX: str`.
+
+    A format that can hold a network which writes texts token by token has `write_steps` and `load_steps` beside them;
+    see `formats/onnx`.
+    """
 
     def write(self, capability: nn.Module, example: np.ndarray, path: Path, *, manifest: Json) -> None:
         """Write `capability` (see `model.capabilities`) so that any batch size can be replayed."""

@@ -10,9 +10,10 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,6 +30,9 @@ TOLERANCE = 1e-4
 
 BATCHES = (1, 3, 8)
 """Batch sizes that every export is replayed with; the remaining records go as one more."""
+
+WRITTEN_BY_STEPS = ("generate", "translate")
+"""Capabilities that write texts, token by token."""
 
 Replay = Callable[[np.ndarray], dict[str, np.ndarray]]
 log = logging.getLogger("bodh")
@@ -50,7 +54,8 @@ def export_model(
         model: what to export.
         format: file name in `exporters/formats`.
         path: the file to be, or the folder where the format is one; beside it `<name>.parity.json` keeps the proof.
-        capability: "embed", "predict", or None for all that the model can do, in one file.
+        capability: "embed", "predict", …, or None for all that is one function of a record, in one file; "generate" or
+            "translate": a file that writes texts token by token, where the format holds such.
         records: standardised rows to replay; None: those that the model carries.
         overwrite: replace files that are there.
         tolerance: see `TOLERANCE`.
@@ -66,16 +71,14 @@ def export_model(
     exporter = _catalog.get("exporters/formats", format)
     path = Path(path)
     _check_path(path, exporter, overwrite=overwrite)
-    chosen = copy.deepcopy(model.capability(capability or "all")).cpu().eval()
+    prove = _writing(model, exporter, capability) or _computing(model, exporter, capability)
     rows = model.records() if records is None else np.ascontiguousarray(records)
     if len(rows) == 0:
         raise DataError("no records to replay through the export; give some: --data DATA")
-    manifest = model.manifest.to_json()
     partial = path.with_name(f".{secrets.token_hex(4)}.partial{exporter.SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        exporter.write(chosen, rows[:2], partial, manifest=manifest)
-        found = compare(chosen, exporter.load(partial, capability=chosen), rows, tolerance=tolerance)
+        found = prove(rows, partial, tolerance)
         _insist(found, format)
         _publish(partial, path, _record(exporter, format, partial, found))
     except OSError as error:
@@ -84,6 +87,53 @@ def export_model(
         _remove(partial)
     log.info("%s: %d real records give the same outputs as the model", path, len(rows))
     return found
+
+
+Proof = Callable[[np.ndarray, Path, float], list[Parity]]
+"""Write a file, given real rows, its path and the tolerance, and return how it compares."""
+
+
+def _computing(model: LoadedModel, exporter: ModuleType, capability: str | None) -> Proof:
+    """Return how a capability is written and proven: a function of a record.
+
+    Raises:
+        UnknownName: no such capability.
+    """
+    chosen = copy.deepcopy(model.capability(capability or "all")).cpu().eval()
+    manifest = model.manifest.to_json()
+
+    def prove(rows: np.ndarray, path: Path, tolerance: float) -> list[Parity]:
+        exporter.write(chosen, rows[:2], path, manifest=manifest)
+        return compare(chosen, exporter.load(path, capability=chosen), rows, tolerance=tolerance)
+
+    return prove
+
+
+def _writing(model: LoadedModel, exporter: ModuleType, capability: str | None) -> Proof | None:
+    """Return how writing step by step is written and proven; None where it is not asked for, or not in this format.
+
+    Raises:
+        ModelError: the model writes, but its network cannot be exported so.
+    """
+    if capability not in WRITTEN_BY_STEPS or not hasattr(exporter, "write_steps"):
+        return None
+    import torch
+
+    from bodh.exporters.writing import compare_writing
+    from bodh.model.steps import stepwise
+
+    own = replace(model, network=copy.deepcopy(model.network).cpu().eval(), device=torch.device("cpu"))
+    steps = stepwise(own)
+    if steps is None or steps.capability != capability:
+        return None
+    manifest = model.manifest.to_json()
+
+    def prove(rows: np.ndarray, path: Path, tolerance: float) -> list[Parity]:
+        exporter.write_steps(steps, rows[:2], path, manifest=manifest)
+        replay = exporter.load_steps(path, cast("Any", model.modality).tokens(), steps=steps)
+        return compare_writing(own, replay, rows, capability=steps.capability, tolerance=tolerance)
+
+    return prove
 
 
 def compare(capability: Capability, replay: Replay, rows: np.ndarray, *, tolerance: float = TOLERANCE) -> list[Parity]:

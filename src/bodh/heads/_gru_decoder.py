@@ -9,6 +9,8 @@ Axis letters: `n` rows, `s` tokens of the memory, `t` tokens written, `d` width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,10 @@ class State:
 
     def __init__(self, hidden: Tensor, memory: Tensor, keys: Tensor | None, mask: Tensor | None) -> None:
         self.hidden, self.memory, self.keys, self.mask = hidden, memory, keys, mask
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what changes while a text is written, by name."""
+        return {"hidden": self.hidden}
 
     def select(self, rows: Tensor) -> None:
         """Keep the rows at positions `rows` `[n']`, in that order, any of them several times."""
@@ -74,6 +80,26 @@ class GruLayers(nn.Module):
         middle = torch.einsum("nsd,ns->nd", memory, share) / share.sum(dim=1, keepdim=True)
         mask = None if seen is None else ~seen
         return State(torch.tanh(self.first(middle)), memory, self.key(memory), mask)
+
+    def begun(self, memory: Tensor, seen: Tensor) -> dict[str, Tensor]:
+        """Return what a text is begun with, by name; see `model.steps`."""
+        state = self.start(memory, seen, 1)
+        if state.keys is None or state.mask is None:
+            return {"hidden": state.hidden}
+        return {"hidden": state.hidden, "memory": state.memory, "keys": state.keys, "mask": state.mask}
+
+    def state_axes(self) -> dict[str, tuple[int | str, ...]]:
+        """Return the axes of the tensors that `resume` takes; see `model.steps`."""
+        width = self.first.out_features
+        if not self.attention:
+            return {"hidden": ("n", width)}
+        memory = self.first.in_features
+        return {"hidden": ("n", width), "memory": ("n", "s", memory), "keys": ("n", "s", width), "mask": ("n", "s")}
+
+    def resume(self, tensors: Mapping[str, Tensor]) -> State:
+        """Return the state of `tensors`; see `model.steps`."""
+        hidden = tensors["hidden"]
+        return State(hidden, tensors.get("memory", hidden), tensors.get("keys"), tensors.get("mask"))
 
     def advance(self, x: Tensor, state: State) -> Tensor:
         """Return states `[n t d]` after each of the next embedded tokens `[n t d]`, with which `state` moves on."""

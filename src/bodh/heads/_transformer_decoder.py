@@ -8,12 +8,13 @@ Axis letters: `n` rows, `s` tokens of the memory, `t` tokens written, `d` width.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bodh.layers.attention import Attention, Cache, CrossAttention, Rotation, additive
+from bodh.layers.attention import Attention, Cache, CrossAttention, GrowingCache, Rotation, additive
 from bodh.layers.positions import rotary, sinusoidal
 
 Held = tuple[Tensor, Tensor]
@@ -28,12 +29,17 @@ class State:
         mask: added to the scores of the memory, `[n 1 1 s]`, or None.
     """
 
-    def __init__(self, cache: Cache, held: list[Held], mask: Tensor | None) -> None:
+    def __init__(self, cache: Cache | GrowingCache, held: list[Held], mask: Tensor | None) -> None:
         self.cache, self.held, self.mask = cache, held, mask
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what changes while a text is written, by name."""
+        return self.cache.tensors() if isinstance(self.cache, GrowingCache) else {}
 
     def select(self, rows: Tensor) -> None:
         """Keep the rows at positions `rows` `[n']`, in that order, any of them several times."""
-        self.cache.select(rows)
+        if isinstance(self.cache, Cache):
+            self.cache.select(rows)
         self.held = [(keys[rows], values[rows]) for keys, values in self.held]
         self.mask = None if self.mask is None else self.mask[rows]
 
@@ -119,6 +125,27 @@ class TransformerLayers(nn.Module):
         )  # fmt: skip
         held = [block.cross.hold(memory) for block in self.blocks]  # type: ignore[union-attr,operator]
         return State(cache, held, _mask(seen, memory))
+
+    def begun(self, memory: Tensor, seen: Tensor) -> dict[str, Tensor]:
+        """Return what a text is begun with, by name; see `model.steps`."""
+        found = {"mask": additive((seen | ~seen.any(dim=1, keepdim=True))[:, None, None], memory)}
+        for number, block in enumerate(self.blocks):
+            found[f"memory_keys.{number}"], found[f"memory_values.{number}"] = block.cross.hold(memory)  # type: ignore[union-attr,operator]
+        return found
+
+    def state_axes(self) -> dict[str, tuple[int | str, ...]]:
+        """Return the axes of the tensors that `resume` takes; see `model.steps`."""
+        each: tuple[int | str, ...] = ("n", self.heads, "s", self.width // self.heads)
+        held = {f"memory_{what}.{number}": each for number in range(len(self.blocks)) for what in ("keys", "values")}
+        grown = GrowingCache.axes(len(self.blocks), self.heads, self.width // self.heads)
+        return {"mask": ("n", 1, 1, "s"), **held, **grown}
+
+    def resume(self, tensors: Mapping[str, Tensor]) -> State:
+        """Return the state of `tensors`; see `model.steps`."""
+        layers = range(len(self.blocks))
+        grown = {f"{what}.{number}": tensors[f"{what}.{number}"] for number in layers for what in ("keys", "values")}
+        held = [(tensors[f"memory_keys.{number}"], tensors[f"memory_values.{number}"]) for number in layers]
+        return State(GrowingCache(grown), held, tensors["mask"])
 
     def advance(self, x: Tensor, state: State) -> Tensor:
         """Return the state `[n 1 d]` after the next embedded token `[n 1 d]`."""

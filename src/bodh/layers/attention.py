@@ -8,6 +8,7 @@ Axis letters: `n` rows, `t` tokens, `s` tokens attended to, `h` heads, `d` width
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,37 @@ class Cache:
         self.memory = self.memory.index_select(2, rows.to(self.memory.device))
 
 
+class GrowingCache:
+    """The same as tensors that grow, which an exported graph takes in and gives back.
+
+    Args:
+        tensors: "keys.0", "values.0", …, of every layer `[n h s e]`, s from 0.
+    """
+
+    length = None
+    """any number of tokens fits"""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.held = dict(tensors)
+        self.filled: int = next(iter(self.held.values())).shape[2]
+
+    def put(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Cache.put`."""
+        for name, newest in ((f"keys.{layer}", keys), (f"values.{layer}", values)):
+            self.held[name] = torch.cat([self.held[name], newest], dim=2)
+        return self.held[f"keys.{layer}"], self.held[f"values.{layer}"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is held now, by name."""
+        return self.held
+
+    @staticmethod
+    def axes(layers: int, heads: int, width: int) -> dict[str, tuple[int | str, ...]]:
+        """Return the axes of its tensors, "t" for the one that grows from 0."""
+        each: tuple[int | str, ...] = ("n", heads, "t", width)
+        return {f"{what}.{layer}": each for layer in range(layers) for what in ("keys", "values")}
+
+
 class Attention(nn.Module):
     """Self-attention of several heads.
 
@@ -100,7 +132,9 @@ class Attention(nn.Module):
         causal = self.causal and mask is None
         return self._join(attend(query, key, value, mask, dropped, causal=causal))
 
-    def advance(self, x: Tensor, cache: Cache, layer: int, mask: Tensor | None, rotation: Rotation | None) -> Tensor:
+    def advance(
+        self, x: Tensor, cache: Cache | GrowingCache, layer: int, mask: Tensor | None, rotation: Rotation | None
+    ) -> Tensor:
         """Return tokens `[n t d]` of the newest ones `x`, which see those in `cache` and, if causal, earlier new ones.
 
         Args:

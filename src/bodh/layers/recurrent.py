@@ -107,7 +107,7 @@ class Recurrence(nn.Module):
             state: from an earlier call; None: nothing has been read.
         """
         if torch.compiler.is_exporting():
-            return self._scanned(x), None
+            return self._scanned(x, state)
         out, state = self.cells(x, state)
         return out, state
 
@@ -119,16 +119,19 @@ class Recurrence(nn.Module):
         back = torch.empty_like(out).index_copy(0, layout.order, out)
         return back.reshape(*x.shape[:2], self.width)
 
-    def _scanned(self, x: Tensor) -> Tensor:
+    def _scanned(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return what `forward` does, as a loop in the graph: unrolled, it would hold for one number of tokens only."""
         from torch._higher_order_ops.scan import scan_op
 
         cells = self.cells
         given = F.linear(x, cast("Tensor", cells.weight_ih_l0), cast("Tensor", cells.bias_ih_l0)).transpose(0, 1)
         start = [x.new_zeros(x.shape[0], self.width) for _ in range(2 if self.kind == "lstm" else 1)]
+        if state is not None:
+            start = [one[0] for one in (state if isinstance(state, tuple) else (state,))]
         own = (cast("Tensor", cells.weight_hh_l0), cast("Tensor", cells.bias_hh_l0))
-        out: Tensor = scan_op(STEPS[self.kind], start, [given], own)[-1]
-        return out.transpose(0, 1)
+        *last, out = scan_op(STEPS[self.kind], start, [given], own)
+        after = tuple(one[None] for one in last)
+        return out.transpose(0, 1), after if len(after) > 1 else after[0]
 
     def _initialise(self) -> None:
         gates = GATES[self.kind]

@@ -152,7 +152,7 @@ def draws(seed: int, count: int) -> np.ndarray:
 
     They are those of `torch.rand` with a generator of this seed on a CPU, which NumPy's frozen generator gives too.
     """
-    frozen = np.random.RandomState(seed & 0xFFFFFFFF)  # noqa: NPY002 -- its stream never changes
+    frozen = np.random.RandomState(seed & 0xFFFFFFFF)
     halves = frozen.randint(0, 2**32, 2 * count, dtype=np.uint32).astype(np.uint64)
     whole = (halves[0::2] << np.uint64(32)) | halves[1::2]
     found: np.ndarray = (whole & np.uint64(2**53 - 1)) * 2.0**-53

@@ -3,6 +3,7 @@
 Axis letters: `n` texts, `b` beginnings of each, `v` ids, `t` tokens so far.
 """
 
+# ruff: noqa: TID253 -- nothing without torch here
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
