@@ -124,14 +124,14 @@ def _writing(model: LoadedModel, exporter: ModuleType, capability: str | None) -
 
     own = replace(model, network=copy.deepcopy(model.network).cpu().eval(), device=torch.device("cpu"))
     steps = stepwise(own)
-    if steps is None or steps.capability != capability:
+    if steps is None or steps.name != capability:
         return None
     manifest = model.manifest.to_json()
 
     def prove(rows: np.ndarray, path: Path, tolerance: float) -> list[Parity]:
         exporter.write_steps(steps, rows[:2], path, manifest=manifest)
         replay = exporter.load_steps(path, cast("Any", model.modality).tokens(), steps=steps)
-        return compare_writing(own, replay, rows, capability=steps.capability, tolerance=tolerance)
+        return compare_writing(own, replay, rows, capability=steps.name, tolerance=tolerance)
 
     return prove
 

@@ -28,7 +28,7 @@ LENGTH = 24
 """Tokens that are written at most."""
 BEAMS = 3
 WORSE = 1e-3
-"""A text whose log-probability a token is lower by more is another text; nearer ones are ties, which rounding decides."""
+"""A text whose log-probability a token is lower by more is another text; nearer ones are ties: rounding decides."""
 
 
 def compare_writing(
@@ -146,7 +146,7 @@ def _longest(replay: Writes | Translates) -> int:
 def _begun(replay: Writes | Translates, rows: np.ndarray, length: int) -> State:
     if hasattr(replay, "read"):
         return replay.read(rows, length)
-    return cast("Writes", replay).start(len(rows), length)
+    return replay.start(len(rows), length)
 
 
 def _reference(model: LoadedModel, rows: np.ndarray, written: np.ndarray) -> np.ndarray:

@@ -55,10 +55,12 @@ def choose(logits: np.ndarray, options: Generation, drawn: np.ndarray, forbidden
     """
     logits = np.where(forbidden, -np.inf, logits)
     if options.temperature == 0:
-        return logits.argmax(axis=1)
+        best: np.ndarray = logits.argmax(axis=1)
+        return best
     share = probabilities(logits, options).cumsum(axis=1)  # [n v]
     place = (share <= (drawn * share[:, -1])[:, None]).sum(axis=1)
-    return np.minimum(place, logits.shape[1] - 1)
+    found: np.ndarray = np.minimum(place, logits.shape[1] - 1)
+    return found
 
 
 def probabilities(logits: np.ndarray, options: Generation) -> np.ndarray:
@@ -72,7 +74,7 @@ def probabilities(logits: np.ndarray, options: Generation) -> np.ndarray:
     if options.top_k is not None and options.top_k < logits.shape[1]:
         least = -np.partition(-logits, options.top_k - 1, axis=1)[:, options.top_k - 1, None]
         logits = np.where(logits < least, -np.inf, logits)
-    found = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
     found /= found.sum(axis=1, keepdims=True)
     if options.top_p is not None and options.top_p < 1:
         order = np.argsort(-found, axis=1, kind="stable")

@@ -60,8 +60,8 @@ def likeliest(
     ids = told.shape[1]
     told = told.view(*scores.shape, ids) + _on(scores, logits)[:, :, None]  # [n b v]
     best, place = told.flatten(1).topk(min(count, scores.shape[1] * ids), dim=1)
-    found, place = _back(best), _back(place)
-    return found, place // ids, place % ids
+    where = _back(place)
+    return _back(best), where // ids, where % ids
 
 
 def _on(array: np.ndarray, like: Tensor) -> Tensor:

@@ -93,14 +93,14 @@ class Stepwise:
     """All that is exported of a model that writes.
 
     Attributes:
-        capability: "generate" or "translate".
+        name: of the capability, "generate" or "translate".
         step: the network that writes on.
         read: the one that reads before, of a translator.
         context: most tokens that the writer sees, of a translator that it writes; None: any number.
         files: what the modality needs beside the weights, by file name.
     """
 
-    capability: str
+    name: str
     step: GenerateStep | TranslateStep
     read: ReadText | None
     context: int | None

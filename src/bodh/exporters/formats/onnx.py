@@ -180,11 +180,10 @@ def _axes(manifest: Json) -> list[int | str]:
 
 
 def _metadata(capability: Capability | Stepwise, manifest: Json) -> dict[str, str]:
-    name = capability.capability if hasattr(capability, "capability") else capability.name
     return {
         "bodh.manifest": json.dumps(manifest, ensure_ascii=False),
         "bodh.class_names": json.dumps(manifest["class_names"], ensure_ascii=False),
-        "bodh.capability": name,
+        "bodh.capability": capability.name,
         **{f"bodh.file.{name}": content.decode("utf-8") for name, content in capability.files.items()},
     }
 
