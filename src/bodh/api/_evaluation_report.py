@@ -87,6 +87,9 @@ def headline(proof: Proof) -> Headline:
         found = proof.results["tag"].figures["pretrained"]
         more = f", entity F1 {found['entity_f1']:.3f}" if "entity_f1" in found else ""
         return Headline(f"{100 * found['accuracy']:.1f} % of words right{more}", "neutral", verdict.sentence, [])
+    if "answers" in proof.results:
+        found = proof.results["answers"].figures["pretrained"]
+        return Headline(f"{found['exact']:.1f} % exact, F1 {found['f1']:.1f}", "neutral", verdict.sentence, [])
     judged = proof.results["task"].judged if "task" in proof.results else None
     if judged is not None and (proof.context.saw_labels or not verdict.evidence):
         name = "f1_micro" if judged.several else "accuracy"

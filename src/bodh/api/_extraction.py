@@ -36,6 +36,8 @@ def answered(data: Data, most: int | None = None, seed: int = 0) -> np.ndarray:
             f"all questions of {data.source.name} are about one text, so none can be set aside to test on; give "
             "questions about other texts too, or a file for testing (train.jsonl and test.jsonl in one folder)"
         )
+    if getattr(data.source, "divided", ""):
+        logger.info("%s has no test part: %s", data.source.name, cast("Any", data.source).divided)
     usable = told(data, data.train)
     if len(usable) < len(data.train):
         logger.info(

@@ -7,7 +7,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -29,7 +29,8 @@ def fit_scratch(
 ) -> np.ndarray:
     """Train the backbone of `model` from random weights on `positions`; return probabilities, or numbers, `[n_test k]`.
 
-    Of words with tags `[words k]`, one sentence after the other. The same loop, views and objective as
+    Of words with tags `[words k]`, one sentence after the other; of questions the answers [n_test], texts, after as
+    many steps as `finetune` takes. The same loop, views and objective as
     `finetune --freeze none`, on the model's device.
 
     Args:
@@ -43,14 +44,23 @@ def fit_scratch(
     import torch
 
     from bodh.api import _semi
-    from bodh.api._settings import default_rate
+    from bodh.api._settings import default_length, default_rate
     from bodh.api._training import Data, Job, resolve_job, run_training, task_of
+    from bodh.model.answers import answer_rows
     from bodh.model.tagging import probabilities
     from bodh.train.engine import Engine, resolve_precision
 
     started = time.monotonic()
     # a short training needs small batches: measured on digits, 4,000 views in batches of 32 are worth 12,000 in 64
     batch = min(64 if len(positions) < 2000 else 256, max(16, 2 ** int(math.log2(views / 100))))
+    task = task_of(store.targets, store.class_names, model.modality)
+    objective = _semi.objective_for("auto", task)
+    length: dict[str, Any] = {}
+    if task == "span":  # of texts that long no 30,000 are read
+        length = default_length(
+            len(positions), objective, smallest=1, given={}, device=model.device.type, tokens=True
+        )  # fmt: skip
+        batch = length["batch"]
     # a few records fill a batch with several views of each: the same views in fewer, steadier steps
     positions = np.tile(positions, -(-batch // len(positions)))
     epochs = max(10.0, views / (len(positions) // batch * batch))  # an epoch leaves the last, partial batch out
@@ -62,10 +72,8 @@ def fit_scratch(
         "monitor_records": 0,
         "progress": "none",
         "checkpoint_minutes": 1e9,
-    }
+    } | length  # fmt: skip
     fresh = model.untrained(seed=seed)
-    task = task_of(store.targets, store.class_names, model.modality)
-    objective = _semi.objective_for("auto", task)
     settings |= default_rate(fresh.network["backbone"], objective, trained=False, given={})  # as finetune has it
     sections = resolve_job(settings, objective, model.modality.name, {})
     job = Job(
@@ -85,6 +93,9 @@ def fit_scratch(
     told = {"task": job.data.task, "class_names": tuple(store.class_names), "best_block": None}
     network = cast("Objective", trained).keep().eval()
     twin = replace(fresh, network=network, manifest=fresh.manifest.model_copy(update=told))
+    if task == "span":
+        best = (told.best() for told in answer_rows(twin, store.rows(test_positions)))
+        return np.array(["" if one is None else one.text for one in best], object)
     if task == "tags":
         return np.concatenate(probabilities(twin, store.rows(test_positions)))
     return twin.predict_rows(store, test_positions)

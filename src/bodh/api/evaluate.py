@@ -129,7 +129,7 @@ def _only_what_compares(given: Json, one: Model, other: Model) -> Json:
     """Return the arguments that leave out what two models need not: baselines and protocols, where nobody asked."""
     from bodh.api._versus import with_heads
 
-    for task, what in (("sequence", "write texts"), ("tags", "tag words")):
+    for task, what in (("sequence", "write texts"), ("tags", "tag words"), ("span", "answer questions")):
         if task in {one.manifest.task, other.manifest.task}:
             raise ConfigError(
                 f"against: models that {what} are measured one by one; type: bodh evaluate MODEL DATA for each, and "

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def show(payload: Json, console: Console) -> None:
     """Print where the classifier is, what it is, and what to type next."""
     place = payload["run"] or payload["model"]
-    trained(console, payload, [f"bodh predict {place} INPUT", f"bodh export {place} --format onnx --out model.onnx"])
+    asked = 'text.txt --question "…"' if payload["task"] == "span" else "INPUT"
+    trained(console, payload, [f"bodh predict {place} {asked}", f"bodh export {place} --format onnx --out model.onnx"])
 
 
 COMMAND = Command("finetune", show)

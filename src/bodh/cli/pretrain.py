@@ -20,6 +20,8 @@ def show(payload: Json, console: Console) -> None:
         seen = "caption" in payload["capabilities"]
         measured = f"bodh evaluate {place} {'CAPTIONED' if seen else 'PAIRS'} data.input=NAME data.target=NAME"
         following = [f"bodh caption {place} picture.png" if seen else f'bodh translate {place} "a text"', measured]
+    if payload["task"] == "span":
+        following = [f'bodh predict {place} text.txt --question "…"', f"bodh evaluate {place} QUESTIONS"]
     if "generate" in payload["capabilities"]:
         following = [f'bodh generate {place} "a beginning"', *following]
     if "fill" in payload["capabilities"]:

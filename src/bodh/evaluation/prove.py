@@ -28,6 +28,7 @@ ORDER = (
     "translate",
     "caption",
     "tag",
+    "answers",
     "perplexity",
     "budget",
     "task",
@@ -43,7 +44,8 @@ ORDER = (
 CLASSES = ("single", "binary", "multi")
 """What labels mean to a protocol that says nothing of it (`TASKS`)."""
 JUDGED: dict[Task | None, str] = {
-    "sequence": "a model that writes texts is judged by these", "tags": "a model of words is judged by its tags"
+    "sequence": "a model that writes texts is judged by these", "tags": "a model of words is judged by its tags",
+    "span": "a model that answers questions is judged by its answers",
 }  # fmt: skip
 """Tasks of models that only protocols of their own (`MODELS`) are for, unless others are asked for; and why."""
 DECIDING = ("budget", "linear", "knn")

@@ -108,7 +108,9 @@ class QuestionRows:
         self.fingerprint = digest("questions", origin, *(row.content for row in self._rows), *self.splits)
         texts = len({row.context for row in self._rows})
         self.reading = f"{len(self._rows):,} questions about {texts:,} texts"
-        self.notes = [*([told] if told else []), *found.notes()]
+        self.divided = told
+        """how records were set aside for testing, where the data has no part for it; else """""
+        self.notes = found.notes()
         _log.info("%s: %s", name, self.reading)
         for note in self.notes:
             _log.info("%s: %s", name, note)
