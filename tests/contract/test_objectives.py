@@ -30,6 +30,7 @@ FORMS: dict[str, list[dict[str, Any]]] = {
     "tsdae": [{**TEXT, "settings": {"depth": 2, "heads": 2}}],
     "seq2seq": [{**TEXT, "settings": {"decoder": "gru"}}, {**TEXT, "settings": {"tied": False, "depth": 1}}],
     "simcse": [{**TEXT, "settings": {"head": False}}],
+    "tag": [{**TEXT, "settings": {"class_weights": "balanced", "label_smoothing": 0.1, "dropout": 0.0}}],
     "extract": [{**TEXT, "settings": {"dropout": 0.2}}],
 }
 """Circumstances beside the default ones."""
@@ -49,7 +50,9 @@ def _subjects() -> list[object]:
 def test_objective(subject: Subject, check: Check) -> None:
     modalities = subject.module.NEEDS.modalities
     kind = "text" if subject.text else "image" if len(subject.shape) == 3 else "vector"
-    if modalities is not None and kind not in ("text" if one in ("pairs", "questions") else one for one in modalities):
+    if modalities is not None and kind not in (
+        "text" if one in ("pairs", "questions", "words") else one for one in modalities
+    ):
         pytest.skip(f"learns from {', '.join(modalities)} only")
     check(subject)
 

@@ -29,9 +29,11 @@ from bodh.losses.class_weights import Asked, balanced, insist_on_counts, insist_
 from bodh.losses.classification import cross_entropy
 
 FAMILY = "supervise"
-NEEDS = Needs(features="tokens", labels=True, tasks=("tags",), target=True)
+NEEDS = Needs(modalities=("words",), features="tokens", labels=True, tasks=("tags",), target=True)
 TASKS: tuple[Task, ...] = ("tags",)
 BACKBONE: dict[str, Any] = {"bidirectional": True}
+RATE = 0.128
+"""Learning rate times the width of the backbone, as of classes of texts (`api._settings.default_rate`)."""
 DEFAULTS: dict[str, Any] = {
     "optimiser": "adamw", "learning_rate": 4e-3, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0, "monitor_records": 0,
 }  # fmt: skip

@@ -170,6 +170,8 @@ class Subject:
             records.clone() if self.text else records + 0.3 * torch.randn(records.shape, generator=generator)
             for _ in as_objective(self.build()).views()
         )
+        if self.means == "tags":  # what is to be told of a token follows from its id; of special ones there is nothing
+            views = (records, torch.where(records < SPECIAL, -100, records % 4))
         targets: Tensor | None = None
         if self.module.NEEDS.labels:
             index = torch.arange(ROWS) % (2 if self.means == "binary" else 4)
@@ -217,7 +219,7 @@ def check_views(subject: Subject) -> None:
     """Views are asked for as data, the same every time."""
     objective = as_objective(subject.build())
     spec = objective.views()
-    kinds = get_args(View.__annotations__["kind"]) or ("strong", "weak", "crop", "plain")
+    kinds = get_args(View.__annotations__["kind"]) or ("strong", "weak", "crop", "plain", "target")
     _claim(isinstance(spec, tuple) and len(spec) > 0, f"views() returned {spec!r}, not a tuple of View")
     _claim(all(isinstance(view, View) and view.kind in kinds for view in spec), f"views() holds no View: {spec!r}")
     _claim(spec == objective.views(), "views() answered differently the second time")

@@ -22,6 +22,8 @@ UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "
 """The columns of CoNLL-U."""
 _NUMBER, _RANGE = re.compile(r"\d+"), re.compile(r"\d+[-.]\d+")
 _DOCUMENT = "-DOCSTART-"
+LONGEST = 2000
+"""Words of a file without any empty line, above which it is something else."""
 
 
 @dataclass
@@ -84,6 +86,11 @@ def taken_apart(piece: Piece[Path]) -> Lines:
             continue
         open_.numbers.append(number)
         open_.rows.append(cells)
+    if len(blocks) == 1 and len(blocks[0].rows) > LONGEST:
+        raise DataError(
+            f"{piece.name!r} is one sentence of {len(blocks[0].rows):,} words; a word a line is expected, with an empty "
+            "line between sentences; for a table with lists type data.input=NAME data.label=NAME"
+        )
     return Lines(piece.name, piece.part, blocks, width, universal, skipped)
 
 
