@@ -265,10 +265,13 @@ def divided(rows: Sequence[Entry]) -> tuple[np.ndarray, str]:
     """
     if any(row.part for row in rows):
         return np.array([row.part or "train" for row in rows]), ""
+    groups: dict[str, list[int]] = {}
     for what in ("title", "context"):
-        groups: dict[str, list[int]] = {}
+        if what == "title" and not all(row.title for row in rows):
+            continue
+        groups = {}
         for place, row in enumerate(rows):
-            groups.setdefault(getattr(row, what) or row.context, []).append(place)
+            groups.setdefault(getattr(row, what), []).append(place)
         if len(groups) > 1:
             break
     splits = np.full(len(rows), "train", "<U5")

@@ -109,7 +109,7 @@ class QuestionRows:
         texts = len({row.context for row in self._rows})
         self.reading = f"{len(self._rows):,} questions about {texts:,} texts"
         self.divided = told
-        """how records were set aside for testing, where the data has no part for it; else """""
+        """how questions were set aside for testing; nothing where the data brings a part for it"""
         self.notes = found.notes()
         _log.info("%s: %s", name, self.reading)
         for note in self.notes:
