@@ -39,7 +39,7 @@ class Overlap:
         counts = Counter(word for text in every for word in set(normalised(text).split()))
         rarest = math.log(1 + len(every))
         lengths = sorted(len(answer.split()) for answer in answers)
-        weight = {word: math.log((1 + len(every)) / (1 + count)) for word, count in counts.items()}
+        weight = {word: math.log((1 + len(every)) / count) for word, count in counts.items()}
         return cls(weight, rarest, lengths[len(lengths) // 2] if lengths else 1)
 
     def sentence(self, question: str, text: str) -> str:
