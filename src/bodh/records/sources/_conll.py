@@ -88,8 +88,8 @@ def taken_apart(piece: Piece[Path]) -> Lines:
         open_.rows.append(cells)
     if len(blocks) == 1 and len(blocks[0].rows) > LONGEST:
         raise DataError(
-            f"{piece.name!r} is one sentence of {len(blocks[0].rows):,} words; a word a line is expected, with an empty "
-            "line between sentences; for a table with lists type data.input=NAME data.label=NAME"
+            f"{piece.name!r} is one sentence of {len(blocks[0].rows):,} words; a word a line is expected, with an "
+            "empty line between sentences; for a table with lists type data.input=NAME data.label=NAME"
         )
     return Lines(piece.name, piece.part, blocks, width, universal, skipped)
 
@@ -136,7 +136,7 @@ def parts_of(pieces: Sequence[Piece[Path]], words: str | None, tags: str | None)
 def _said(main: Lines, at: int, wanted: int) -> str:
     kind = "CoNLL-U" if main.universal else f"{main.width} columns"
     names = UNIVERSAL if main.universal else ()
-    words, tags = (f"{one + 1}" + (f" ({names[one]})" if one < len(names) else "") for one in (at, wanted))
+    words, tags = (f"{one + 1}" + (f" ({names[one]})" if 0 <= one < len(names) else "") for one in (at, wanted))
     return f"{kind}; words from column {words}" + (f", tags from column {tags}" if wanted >= 0 else ", no tags")
 
 
