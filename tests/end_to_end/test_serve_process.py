@@ -245,13 +245,13 @@ def test_a_model_folder_is_exported_once_proven_and_served_with_its_data(folder:
 def test_an_export_that_was_tampered_with_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bodh.api import serve
 
-    path = serve.onnx_file(folder / "model")
+    [path] = serve.onnx_files(folder / "model")
     monkeypatch.setattr(serve, "_export", lambda _, out: made.append(out))
     made: list[Path] = []
-    assert serve.onnx_file(folder / "model") == path
+    assert serve.onnx_files(folder / "model") == [path]
     assert made == []
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    serve.onnx_file(folder / "model")
+    serve.onnx_files(folder / "model")
     assert made == [path]
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bodh")
 
+WRITES = ("generate", "translate")
+"""Capabilities of models that write texts."""
 EXPORT_SECONDS = 1800
 """An export that takes longer hangs."""
 
@@ -42,18 +44,18 @@ def serve(
 ) -> None:
     """Serve models over HTTP, with a web page to try them on.
 
-    The page at / takes a picture and shows classes and nearest training records; /predict, /embed, /neighbours,
-    /health and /model are for programs, /docs describes them. Several models answer at /models/NAME/predict. Every
-    model is exported to ONNX first, checked, and kept in the cache folder. Runs until Ctrl-C or SIGTERM, then
-    finishes what it has accepted.
+    The page at / takes a picture or a text and shows what the model makes of it; /predict, /embed, /neighbours, of
+    models of texts /fill, /generate and /translate, and /health and /model are for programs, /docs describes them.
+    Several models answer at /models/NAME/predict. Every model is exported to ONNX first, checked, and kept in the
+    cache folder. Runs until Ctrl-C or SIGTERM, then finishes what it has accepted.
 
     Args:
         model: one or several: model folders, run folders, or .onnx files that `bodh export` wrote.
         host: address to listen at; 0.0.0.0 lets other machines in, without asking who they are.
         port: port to listen at; 0 takes a free one.
         data: training data to show nearest neighbours from; up to 5,000 of its records are embedded.
-        settings: limits (`threads`, `batch`, `records`, `body_megabytes`, `seconds`, …), and how the data is read
-            (`data.input`, `data.label`, `data.cache`).
+        settings: limits (`threads`, `batch`, `records`, `body_megabytes`, `seconds`, `tokens`, …), and how the data is
+            read (`data.input`, `data.label`, `data.cache`).
 
     Raises:
         ModelError: no such model, or it cannot be served.
@@ -76,7 +78,7 @@ def serve(
     if not given:
         raise ModelError("no model to serve; type: bodh serve MODEL")
     with bind(host, port) as listening:
-        models = open_models({name: onnx_file(one) for name, one in _named(given).items()}, config=config)
+        models = open_models({name: onnx_files(one) for name, one in _named(given).items()}, config=config)
         indexes = {} if data is None else neighbour_indexes(models, data, reading)
         app = create_app(models, config=config, indexes=indexes)
         address = _address(listening.getsockname())
@@ -88,24 +90,41 @@ def serve(
         log.info("stopped; everything accepted was answered")
 
 
-def onnx_file(model: Model | str | Path) -> Path:
-    """Return `model` as a checked .onnx file: itself, or its export from the cache folder, made where it is missing.
+def onnx_files(model: Model | str | Path) -> list[Path]:
+    """Return `model` as checked .onnx files: itself, or its exports from the cache folder, made where they are missing.
+
+    A model that writes has two: what it tells of a text, and how it writes. Where its network cannot be exported to
+    write, that is said, and the first is served alone.
 
     Raises:
         ModelError: no such model.
-        ParityError: the export does not compute what the model computes.
+        ParityError: an export does not compute what the model computes.
     """
     from bodh.api.load import load
-    from bodh.records.cache import cache_root
 
     if isinstance(model, str | Path) and Path(model).suffix == ".onnx" and Path(model).is_file():
-        return Path(model)
+        return [Path(model)]
     handle = load(model)
-    what = json.dumps([handle.manifest.to_json(), __version__], sort_keys=True)
+    writes = next((name for name in WRITES if name in handle.manifest.capabilities), None)
+    if writes is None:
+        return [_exported(handle, None)]
+    files = [_exported(handle, "embed")]
+    try:
+        files.append(_exported(handle, writes))
+    except ModelError as error:
+        log.warning("%s is served without %s: %s", handle.folder, writes, error)
+    return files
+
+
+def _exported(model: Model, capability: str | None) -> Path:
+    """Return the export of `model` in the cache folder."""
+    from bodh.records.cache import cache_root
+
+    what = json.dumps([model.manifest.to_json(), __version__, *([capability] if capability else [])], sort_keys=True)
     path = cache_root() / "serving" / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.onnx"
     if not _is_proven(path):
-        log.info("exporting %s to ONNX, once", handle.folder)
-        _export(handle.folder, path)
+        log.info("exporting %s to ONNX%s, once", model.folder, f" ({capability})" if capability else "")
+        _export(model.folder, path, capability)
     return path
 
 
@@ -148,15 +167,15 @@ def neighbour_indexes(models: Mapping[str, OnnxModel], data: Any, settings: Json
     return indexes
 
 
-def export_in_child(folder: str, out: str) -> int:
-    """Export `folder` to `out` and write what went wrong, if anything, to stdout as JSON; returns the exit code.
+def export_in_child(folder: str, out: str, capability: str = "") -> int:
+    """Export `folder`, or one capability of it, to `out`; errors go to stdout as JSON; returns the exit code.
 
     It runs in a process of its own, so that the server's never imports torch.
     """
     from bodh.api.export import export
 
     try:
-        export(folder, format="onnx", out=out, overwrite=True)
+        export(folder, format="onnx", out=out, capability=capability or None, overwrite=True)
     except BodhError as error:
         sys.stdout.write(json.dumps({"kind": type(error).__name__, "error": str(error)}))
         return error.exit_code
@@ -199,13 +218,13 @@ def _is_proven(path: Path) -> bool:
         return False
 
 
-def _export(folder: Path, path: Path) -> None:
+def _export(folder: Path, path: Path, capability: str | None) -> None:
     """Run the export in a child process and raise here what it raised there."""
     _optional.require("onnxscript", extra="serve", feature="serving a model")
     try:
         # -P: a file in the working folder must not pass for a library
         child = subprocess.run(
-            [sys.executable, "-P", "-c", _CHILD, str(folder), str(path)],
+            [sys.executable, "-P", "-c", _CHILD, str(folder), str(path), capability or ""],
             capture_output=True,
             timeout=EXPORT_SECONDS,
             check=False,

@@ -30,14 +30,27 @@ _SAFE = {
 }
 
 
-def open_models(files: Mapping[str, str | Path], *, config: ServingConfig | None = None) -> dict[str, OnnxModel]:
+def open_models(
+    files: Mapping[str, str | Path | Sequence[Path]], *, config: ServingConfig | None = None
+) -> dict[str, OnnxModel]:
     """Open exported .onnx files, sharing the threads of the machine among them.
+
+    Args:
+        files: by name of the model; two where what it tells and what it writes are in files of their own.
+        config: the limits.
 
     Raises:
         ModelError: one of them is not a model that bodh exported.
     """
     threads = max(1, ((config or ServingConfig()).threads or cores()) // max(1, len(files)))
-    return {name: onnx.open_(path, threads=threads) for name, path in files.items()}
+    models = {}
+    for name, given in files.items():
+        paths = [given] if isinstance(given, str | Path) else given
+        model, *more = (onnx.open_(path, threads=threads) for path in paths)
+        for other in more:
+            model = model.with_steps_of(other)
+        models[name] = model
+    return models
 
 
 def create_app(

@@ -69,6 +69,23 @@ async def read_uploads(request: Request, spec: TensorSpec, config: ServingConfig
     return uploads
 
 
+async def read_json(request: Request, config: ServingConfig) -> Json:
+    """Return the JSON object that a request is.
+
+    Raises:
+        Refused: 400 malformed, 408 too slow, 413 over a limit, 415 not JSON.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/json":
+        raise problems.Refused(415, f"content type {kind[:80] or 'none'!r} is not read here; send application/json")
+    try:
+        async with asyncio.timeout(config.seconds):
+            content = await _whole(request, config)
+    except TimeoutError:
+        raise problems.Refused(408, "the body did not arrive in time", {"Connection": "close"}) from None
+    return await asyncio.to_thread(parse_json, content, config)
+
+
 def _raw_kinds(spec: TensorSpec) -> tuple[str, ...]:
     return ("text/",) if spec.name == TOKENS else ("image/", "audio/", "video/")
 

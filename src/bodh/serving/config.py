@@ -40,6 +40,19 @@ class ServingConfig(Config):
     json_depth: int = Field(default=16, ge=4, le=64, description="nesting of JSON in a request at most")
     json_values: int = Field(default=4_000_000, ge=1000, description="values in one JSON body at most; more get 413")
     seconds: float = Field(default=30.0, gt=0, le=3600, description="time a request may take, upload included")
+    tokens: int = Field(
+        default=1024,
+        ge=1,
+        le=2**20,
+        description="tokens of a prompt, and of a text that is written, at most; more get 422",
+    )
+    beams: int = Field(default=16, ge=1, le=256, description="beams of a request at most; more get 422")
+    writing: int = Field(
+        default=8, ge=1, le=256, description="requests for texts that are written at once, a token each in turn"
+    )
+    unwritten: int = Field(
+        default=32, ge=0, le=4096, description="requests for texts that may wait for their turn; more get 429"
+    )
     drain_seconds: int = Field(default=20, ge=0, le=600, description="time that accepted requests get after SIGTERM")
 
     @property

@@ -9,18 +9,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from bodh.contracts import Modality
 from bodh.errors import BadRecord, ModelError
+from bodh.model.fill import Filler
 from bodh.model.modality import modality_of
 from bodh.serving import problems
 from bodh.serving.batcher import Batcher, Closed, Outputs, QueueFull, TooLate
 from bodh.serving.config import ServingConfig, cores
 from bodh.serving.index import NeighbourIndex
 from bodh.serving.runtimes.onnx import OnnxModel
+from bodh.serving.turns import Job, Turns, Work
 
+if TYPE_CHECKING:
+    from bodh.model.on_onnx import OnnxTranslator, OnnxWriter
+
+T = TypeVar("T")
 Raw = bytes | np.ndarray
 log = logging.getLogger("bodh")
 
@@ -35,18 +42,43 @@ class Upload:
 
 @dataclass
 class Served:
-    """One model on the server."""
+    """One model on the server.
+
+    Attributes:
+        writer: what writes texts, or None; `turns` lets requests have it in turn.
+        filler: what knows the gaps of texts, or None.
+    """
 
     name: str
     model: OnnxModel
     modality: Modality
     batcher: Batcher
     index: NeighbourIndex | None = None
+    filler: Filler | None = None
+    writer: OnnxWriter | OnnxTranslator | None = None
+    turns: Turns | None = None
 
     @property
     def routes(self) -> tuple[str, ...]:
-        """What can be asked of it: "predict", "embed", "neighbours"."""
+        """What can be asked of it: "predict", "embed", "fill", "generate", "translate", "neighbours"."""
         return (*self.model.capabilities, *(("neighbours",) if self.index is not None else ()))
+
+    @property
+    def alive(self) -> bool:
+        """True while its threads run."""
+        return self.batcher.alive and (self.turns is None or self.turns.alive)
+
+    @property
+    def waiting(self) -> int:
+        """Records that wait, and texts that are not written yet."""
+        return self.batcher.waiting + (0 if self.turns is None else self.turns.waiting)
+
+    def close(self, seconds: float) -> None:
+        """Finish what was accepted within `seconds`, then stop its threads."""
+        end = time.monotonic() + seconds
+        if self.turns is not None:
+            self.turns.close(seconds=seconds)
+        self.batcher.close(seconds=max(0.0, end - time.monotonic()))
 
 
 @dataclass
@@ -86,7 +118,7 @@ class Engine:
         return self._dead()
 
     def _dead(self) -> str | None:
-        dead = [name for name, served in self.models.items() if not served.batcher.alive]
+        dead = [name for name, served in self.models.items() if not served.alive]
         return f"the model {', '.join(dead)} stopped working" if dead else None
 
     @contextmanager
@@ -121,6 +153,16 @@ class Engine:
             for one in work:
                 one.cancel()
             raise
+        outputs = await self.computed(served, rows, deadline=deadline)
+        _insist_on_finite(outputs, uploads)
+        return outputs
+
+    async def computed(self, served: Served, rows: np.ndarray, *, deadline: float) -> Outputs:
+        """Return the outputs [n …] of standardised `rows` [n …].
+
+        Raises:
+            Refused: 422, they do not fit the model; 429, too much is waiting; 503; 504.
+        """
         try:
             future = served.batcher.submit(_fitting(rows, served.model), deadline=deadline)
         except QueueFull:
@@ -128,19 +170,49 @@ class Engine:
         except Closed:
             raise problems.not_ready("shutting down") from None
         try:
-            outputs = await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(future)
         except TooLate:
             raise problems.too_late() from None
         except Closed:
             raise problems.not_ready("shutting down") from None
-        _insist_on_finite(outputs, uploads)
-        return outputs
+
+    async def in_thread(self, read: Callable[[], T]) -> T:
+        """Return what `read` returns, on one of the threads that decode."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, read)
+
+    def write(self, served: Served, work: Work, *, deadline: float, tell: Callable[[str], None]) -> Job:
+        """Queue a text to be written; `tell` gets its pieces, on another thread.
+
+        Raises:
+            Refused: 429, too many wait; 503.
+        """
+        try:
+            return cast("Turns", served.turns).submit(work, deadline=deadline, tell=tell)
+        except QueueFull:
+            raise problems.busy() from None
+        except Closed:
+            raise problems.not_ready("shutting down") from None
+
+    async def written(self, job: Job) -> Any:
+        """Return the result of a job, once it is written; leaves it where the caller does.
+
+        Raises:
+            Refused: 503; 504.
+        """
+        try:
+            return await asyncio.shield(asyncio.wrap_future(job.future))
+        except TooLate:
+            raise problems.too_late(problems.SHORTER) from None
+        except Closed:
+            raise problems.not_ready("shutting down") from None
+        finally:
+            job.leave()
 
     def close(self) -> None:
         """Finish what was accepted, then stop all threads."""
         end = time.monotonic() + self.config.drain_seconds
         for served in self.models.values():
-            served.batcher.close(seconds=max(0.0, end - time.monotonic()))
+            served.close(max(0.0, end - time.monotonic()))
         self._decoders.shutdown(wait=True, cancel_futures=True)
 
 
@@ -160,13 +232,30 @@ def start(
     served = {}
     for name, model in models.items():
         modality = modality_of(model.manifest.modality, model.read)
+        writer = None if model.steps is None else model.steps.writer(cast("Any", modality).tokens())
         try:
-            model.compute(model.blank())
+            if model.outputs:
+                model.compute(model.blank())
+            if writer is not None:
+                _warm(writer)
         except Exception as error:  # the runtime raises its own, all derived from Exception alone
             raise ModelError(f"model {name!r} cannot compute: {' '.join(str(error).split())[:200]}") from error
-        batcher = Batcher(model.compute, largest=config.batch, waiting=config.waiting, name=name)
-        served[name] = Served(name, model, modality, batcher, (indexes or {}).get(name))
+        served[name] = Served(
+            name, model, modality,
+            Batcher(model.compute, largest=config.batch, waiting=config.waiting, name=name),
+            (indexes or {}).get(name),
+            Filler(modality) if "fill" in model.capabilities else None,
+            writer,
+            None if writer is None else Turns(at_once=config.writing, waiting=config.unwritten, name=name),
+        )  # fmt: skip
     return Engine(served, config)
+
+
+def _warm(writer: Any) -> None:
+    """Let a writer write one token."""
+    begin = np.full((1, 2), writer.tokens.begin, np.int64)
+    state = writer.read(begin, 2) if hasattr(writer, "read") else writer.start(1, 2)
+    state.advance(begin[:, :1])
 
 
 def _decode(modality: Modality, upload: Upload) -> np.ndarray:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+
+log = logging.getLogger("bodh")
 
 
 class Refused(Exception):  # noqa: N818 -- an answer, not a failure of ours
@@ -51,6 +54,10 @@ def not_ready(why: str) -> Refused:
     return Refused(503, why, {"Retry-After": "5"})
 
 
-def too_late() -> Refused:
-    """Return a 504: the answer would have come too late."""
-    return Refused(504, "no answer within the time limit; send fewer records at once, or try again later")
+def too_late(what: str = "send fewer records at once") -> Refused:
+    """Return a 504: the answer would have come too late; `what` would have been quicker."""
+    return Refused(504, f"no answer within the time limit; {what}, or try again later")
+
+
+SHORTER = "ask for fewer or shorter texts"
+"""What is quicker to write."""

@@ -467,8 +467,9 @@ def test_the_engine_refuses_nothing_to_serve() -> None:
 def test_the_openapi_document_names_every_route_and_answer(call: Caller) -> None:
     document = call("GET", "/openapi.json").json()
     assert set(document["paths"]) == {
-        *("/predict", "/embed", "/neighbours", "/model", "/models", "/health"),
+        *("/predict", "/embed", "/neighbours", "/fill", "/generate", "/translate", "/model", "/models", "/health"),
         *(f"/models/{{name}}/{word}" for word in ("predict", "embed", "neighbours", "model")),
+        *(f"/models/{{name}}/{word}" for word in ("fill", "generate", "translate")),
     }
     predict = document["paths"]["/models/{name}/predict"]["post"]
     assert {parameter["name"] for parameter in predict["parameters"]} == {"name", "top", "neighbours"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bodh.serving import asks
+
 Schema = dict[str, Any]
 
 _ERROR: Schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
@@ -27,6 +29,18 @@ _NEIGHBOURS: Schema = {
         },
     },
 }
+_TEXT: Schema = {"type": "string"}
+_ENDED: Schema = {"type": "boolean", "description": "whether it came to its end; else it was as long as it may be"}
+_WORD: Schema = {
+    "type": "object",
+    "properties": {"word": _TEXT, "probability": {"type": "number", "minimum": 0, "maximum": 1}},
+}
+
+
+def _records(**properties: Schema) -> dict[str, Schema]:
+    return {"records": {"type": "array", "items": {"type": "object", "properties": properties}}}
+
+
 _ANSWERS: dict[str, Schema] = {
     "predict": {
         "predictions": {
@@ -54,6 +68,24 @@ _ANSWERS: dict[str, Schema] = {
         "embeddings": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
     },
     "neighbours": {"neighbours": {"type": "array", "items": _NEIGHBOURS}},
+    "fill": _records(
+        text=_TEXT,
+        filled={"type": "string", "description": "with every gap's likeliest word"},
+        gaps={"type": "array", "items": {"type": "array", "items": _WORD}},
+    ),
+    "generate": _records(
+        prompt=_TEXT,
+        text={"type": "string", "description": "what follows the prompt"},
+        tokens={"type": "integer", "description": "how many were written"},
+        ended=_ENDED,
+        score={"type": "number", "description": "of beams: the log-probability a token"},
+    ),
+    "translate": _records(
+        text=_TEXT,
+        translation=_TEXT,
+        score={"type": "number", "description": "the log-probability a token"},
+        ended=_ENDED,
+    ),
 }
 _REFUSALS = {
     400: "malformed request",
@@ -61,7 +93,7 @@ _REFUSALS = {
     408: "the body did not arrive in time",
     413: "over a limit: body, records, or size of a picture",
     415: "content type that is not read",
-    422: "not a readable record",
+    422: "not a readable record, or a field that is unknown or out of its range",
     429: "too many requests at once; Retry-After says when to try again",
     503: "not ready",
     504: "no answer within the time limit",
@@ -106,6 +138,14 @@ def upload(*, named: bool) -> Schema:
     return {"requestBody": body, **(name_in_path() if named else {})}
 
 
+def asked(word: str, *, named: bool) -> Schema:
+    """Return the description of the body of route `word`: records, or for models that write a JSON object."""
+    if word not in {"fill", "generate", "translate"}:
+        return upload(named=named)
+    body = {"required": True, "content": {"application/json": {"schema": asks.schema(word)}}}
+    return {"requestBody": body, **(name_in_path() if named else {})}
+
+
 def responses(word: str) -> dict[int | str, Schema]:
     """Return the description of all answers of route `word`."""
     if word in {"health", "model"}:
@@ -114,6 +154,9 @@ def responses(word: str) -> dict[int | str, Schema]:
     properties = {"model": {"type": "string"}, **_ANSWERS[word], "milliseconds": {"type": "number"}}
     schema = {"type": "object", "properties": properties}
     good: Schema = {"description": "what the model says", "content": {"application/json": {"schema": schema}}}
+    if word == "generate":
+        stream = "server-sent events, where a stream was asked for: text, …, then end, or error"
+        good["content"]["text/event-stream"] = {"schema": {"type": "string", "description": stream}}
     return {200: good, **{status: _refusal(status) for status in _REFUSALS}}
 
 

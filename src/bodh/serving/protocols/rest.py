@@ -1,23 +1,25 @@
-"""The plain HTTP protocol: predict, embed, neighbours, by upload or JSON; health and model facts."""
+"""The plain HTTP protocol: predict, embed, neighbours, by upload or JSON; fill, generate, translate; model facts."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from bodh.contracts import Json
 from bodh.serving import problems
 from bodh.serving.batcher import Outputs
 from bodh.serving.body import read_uploads
+from bodh.serving.config import ServingConfig
 from bodh.serving.engine import Engine, Served, Upload
 from bodh.serving.protocols import _openapi as openapi
+from bodh.serving.protocols import _texts
+from bodh.serving.protocols._waiting import unless_gone
 from bodh.serving.runtimes.onnx import EMBEDDING, PROBABILITIES, VALUE
 
 Top = Annotated[int, Query(ge=1, le=1000, description="classes listed for each record, the likeliest first")]
@@ -32,6 +34,9 @@ def router() -> APIRouter:
         ("predict", predict),
         ("embed", embed),
         ("neighbours", neighbours),
+        ("fill", fill),
+        ("generate", generate),
+        ("translate", translate),
     ]
     for named in (False, True):
         prefix = "/models/{name}" if named else ""
@@ -41,7 +46,7 @@ def router() -> APIRouter:
                 handler,
                 methods=["POST"],
                 operation_id=f"{word}_by_name" if named else word,
-                openapi_extra=openapi.upload(named=named),
+                openapi_extra=openapi.asked(word, named=named),
                 responses=openapi.responses(word),
                 response_model=None,
             )
@@ -97,6 +102,24 @@ async def neighbours(request: Request, top: Found = 8) -> JSONResponse:
     return answer.json({"neighbours": _found(answer.served, answer.outputs, top)})
 
 
+async def fill(request: Request) -> JSONResponse:
+    """Say which words belong where a text has a gap, [MASK] or ___, and how likely each is."""
+    return await _texts.fill(*_able(request, "fill"), request)
+
+
+async def generate(request: Request) -> JSONResponse | StreamingResponse:
+    """Go on with a prompt; with "stream": true as server-sent events: text, text, …, end (or error).
+
+    The same seed gives the same text. Whoever closes the connection stops the writing.
+    """
+    return await _texts.generate(*_able(request, "generate"), request)
+
+
+async def translate(request: Request) -> JSONResponse:
+    """Write for every text what the model learned to write from pairs: its translation."""
+    return await _texts.translate(*_able(request, "translate"), request)
+
+
 async def model(request: Request) -> JSONResponse:
     """Return what the model is: input, outputs, classes, limits, and the manifest that it was exported with."""
     engine = _engine(request)
@@ -108,10 +131,21 @@ async def model(request: Request) -> JSONResponse:
             "input": served.model.input.model_dump(mode="json"),
             "outputs": list(served.model.outputs),
             "sha256": served.model.digest,
-            "limits": {"records": config.records, "body_bytes": config.body_bytes, "seconds": config.seconds},
+            "limits": {
+                "records": config.records,
+                "body_bytes": config.body_bytes,
+                "seconds": config.seconds,
+                **({} if served.writer is None else _limits(served, config)),
+            },
             "manifest": served.model.manifest.to_json(),
         }
     )
+
+
+def _limits(served: Served, config: ServingConfig) -> Json:
+    """Return what a text that the model writes may be: tokens of a prompt and of a text, beams."""
+    context = served.writer.context if served.writer is not None else None
+    return {"tokens": config.tokens, "context": context, "beams": config.beams}
 
 
 async def models(request: Request) -> JSONResponse:
@@ -125,7 +159,7 @@ async def health(request: Request) -> JSONResponse:
     trouble = engine.trouble()
     if trouble:
         return JSONResponse({"status": "not ready", "error": trouble}, status_code=503)
-    waiting = {name: served.batcher.waiting for name, served in engine.models.items()}
+    waiting = {name: served.waiting for name, served in engine.models.items()}
     return JSONResponse({"status": "ready", "waiting": waiting})
 
 
@@ -149,35 +183,26 @@ async def _ask(request: Request, route: str) -> _Answer:
     Raises:
         Refused: whatever stood in the way.
     """
-    engine = _engine(request)
-    served = engine.find(request.path_params.get("name"))
-    if route not in served.routes:
-        raise problems.unknown(_cannot(served, route))
+    engine, served = _able(request, route)
     with engine.admitted() as deadline:
         uploads = await read_uploads(request, served.model.input, engine.config)
         started = time.monotonic()
         work = engine.outputs(served, uploads, deadline=deadline)
-        outputs = await _unless_gone(request, work, seconds=deadline - time.monotonic())
+        outputs = await unless_gone(request, work, seconds=deadline - time.monotonic())
         return _Answer(served, uploads, outputs, time.monotonic() - started)
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Outputs], *, seconds: float) -> Outputs:
-    """Return the result of `work`; cancel it where the caller leaves or the time is over."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, gone}, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise problems.Refused(499, "the caller left") if gone.done() else problems.too_late()
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+def _able(request: Request, route: str) -> tuple[Engine, Served]:
+    """Return the engine, and the model that a request asks.
 
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    Raises:
+        Refused: 404, there is no such model, or it cannot do that.
+    """
+    engine = _engine(request)
+    served = engine.find(request.path_params.get("name"))
+    if route not in served.routes:
+        raise problems.unknown(_cannot(served, route))
+    return engine, served
 
 
 def decision(probabilities: np.ndarray, served: Served, top: int) -> Json:
@@ -203,6 +228,9 @@ def _cannot(served: Served, route: str) -> str:
         "neighbours": "start the server with the training data: bodh serve MODEL --data DATA",
         "predict": "it has no classes; give it some: bodh finetune DATA --from MODEL",
         "embed": "export it with all capabilities: bodh export MODEL --format onnx",
+        "fill": "it is no masked language model; train one: bodh pretrain TEXTS --objective masked_lm",
+        "generate": "serve the folder of a model of objective causal_lm, or its export with --capability generate",
+        "translate": "serve the folder of a model of objective seq2seq, or its export with --capability translate",
     }[route]
     return f"the model {served.name!r} cannot {route if route != 'neighbours' else 'show neighbours'}: {hint}"
 

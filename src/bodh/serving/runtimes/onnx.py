@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bodh import _optional
 from bodh.errors import ModelError
 from bodh.model.manifest import Manifest, TensorSpec, parse
+from bodh.model.on_onnx import BEFORE, OnnxTranslator, OnnxWriter
+
+if TYPE_CHECKING:
+    from bodh.contracts import Tokens
 
 SUFFIX = ".onnx"
 EMBEDDING, LOGITS, PROBABILITIES, VALUE = "embedding", "logits", "probabilities", "value"
@@ -27,6 +31,27 @@ _TYPES = {
 }
 
 
+WRITERS = {"generate": OnnxWriter, "translate": OnnxTranslator}
+
+
+class Steps(NamedTuple):
+    """A file that writes texts token by token.
+
+    Attributes:
+        capability: "generate" or "translate".
+        session: the runtime's.
+        context: most tokens that the network sees; None: any number.
+    """
+
+    capability: str
+    session: Any
+    context: int | None
+
+    def writer(self, tokens: Tokens) -> OnnxWriter | OnnxTranslator:
+        """Return what writes, for a tokenizer."""
+        return WRITERS[self.capability](self.session, tokens, self.context)
+
+
 @dataclass(frozen=True)
 class OnnxModel:
     """A model that is ready to compute.
@@ -34,9 +59,10 @@ class OnnxModel:
     Attributes:
         manifest: the `model.json` that was exported with it.
         input: the one input: name, type, axes (letters vary).
-        outputs: names of the outputs.
+        outputs: names of the outputs; none where it only writes texts.
         digest: sha256 of the file.
         files: what the modality needs to read raw records, by file name; as the manifest promises them.
+        steps: how it writes texts, or None.
     """
 
     manifest: Manifest
@@ -45,6 +71,17 @@ class OnnxModel:
     digest: str
     _session: Any
     files: Mapping[str, bytes] = field(default_factory=dict)
+    steps: Steps | None = None
+
+    def with_steps_of(self, other: OnnxModel) -> OnnxModel:
+        """Return this model, writing texts as `other` does, an export of the same one.
+
+        Raises:
+            ModelError: it is one of another model.
+        """
+        if other.manifest != self.manifest:
+            raise ModelError("the files are exports of different models; export both again")
+        return replace(self, steps=other.steps)
 
     def read(self, name: str) -> bytes:
         """Return the content of a file that the modality needs.
@@ -58,9 +95,12 @@ class OnnxModel:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What it can do: "embed", "predict"."""
+        """What it can do: "embed", "predict", "fill", and what its steps can."""
         able = {"embed": (EMBEDDING,), "predict": (PROBABILITIES, VALUE)}
-        return tuple(name for name, any_of in able.items() if set(any_of) & set(self.outputs))
+        if "fill" in self.manifest.capabilities:
+            able["fill"] = (LOGITS,)
+        found = [name for name, any_of in able.items() if set(any_of) & set(self.outputs)]
+        return (*found, self.steps.capability) if self.steps is not None else tuple(found)
 
     def compute(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return all outputs [n …] of standardised `rows` [n …]."""
@@ -103,19 +143,22 @@ def open_(path: str | Path, *, threads: int) -> OnnxModel:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises its own, all derived from Exception alone
         raise ModelError(f"{path}: onnxruntime cannot open it: {_first_line(error)}") from error
-    manifest = _manifest(session.get_modelmeta().custom_metadata_map, path)
+    metadata = session.get_modelmeta().custom_metadata_map
+    manifest = _manifest(metadata, path)
+    steps = _steps(session, metadata, path)
     model = OnnxModel(
         manifest=manifest,
-        input=_input(session, manifest, path),
-        outputs=tuple(output.name for output in session.get_outputs()),
+        input=_said(manifest) if steps else _input(session, manifest, path),
+        outputs=() if steps else tuple(output.name for output in session.get_outputs()),
         digest=hashlib.sha256(content).hexdigest(),
         _session=session,
-        files=_files(session.get_modelmeta().custom_metadata_map, manifest, path),
+        files=_files(metadata, manifest, path),
+        steps=steps,
     )
     if not model.capabilities:
         raise ModelError(
             f"{path}: it has the outputs {', '.join(model.outputs)}; a server needs one of: "
-            f"{EMBEDDING}, {PROBABILITIES}, {VALUE}"
+            f"{EMBEDDING}, {PROBABILITIES}, {VALUE}, or the steps of a model that writes"
         )
     return model
 
@@ -127,6 +170,20 @@ def _manifest(metadata: dict[str, str], path: str | Path) -> Manifest:
         return parse(metadata["bodh.manifest"].encode())
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+
+
+def _steps(session: Any, metadata: dict[str, str], path: str | Path) -> Steps | None:
+    """Return how the file writes texts; None where it does not."""
+    if not any(entry.name.startswith(BEFORE) for entry in session.get_inputs()):
+        return None
+    name, context = metadata.get("bodh.capability", ""), metadata.get("bodh.context", "")
+    if name not in WRITERS or (context and not context.isdecimal()):
+        raise ModelError(f"{path}: it does not say what it writes; type: bodh export MODEL --capability generate")
+    return Steps(name, session, int(context) if context else None)
+
+
+def _said(manifest: Manifest) -> TensorSpec:
+    return next(iter(manifest.capabilities.values())).inputs[0]
 
 
 def _files(metadata: dict[str, str], manifest: Manifest, path: str | Path) -> dict[str, bytes]:
@@ -143,7 +200,7 @@ def _files(metadata: dict[str, str], manifest: Manifest, path: str | Path) -> di
 def _input(session: Any, manifest: Manifest, path: str | Path) -> TensorSpec:
     """Return the input as the manifest says it, checked against the graph."""
     entries = session.get_inputs()
-    said = next(iter(manifest.capabilities.values())).inputs[0]
+    said = _said(manifest)
     if len(entries) != 1 or entries[0].name != said.name or _TYPES.get(entries[0].type) != said.dtype:
         given = ", ".join(f"{entry.name} {entry.type}" for entry in entries)
         raise ModelError(f"{path}: its input is {given}, its manifest says {said.name} {said.dtype}")

@@ -12,7 +12,7 @@
   let models = [], model = null, asked = 0, shown = "";
 
   const fail = (message) => {
-    at("answer").hidden = at("near").hidden = true;
+    at("answer").hidden = at("near").hidden = at("wrote").hidden = true;
     at("problem").textContent = message;
     at("wrong").hidden = false;
   };
@@ -22,11 +22,14 @@
     at("title").textContent = model.name;
     const classes = model.class_names;
     const listed = classes.length > 12 ? `${classes.slice(0, 12).join(", ")} and ${classes.length - 12} more` : classes.join(", ");
-    const told = model.task === "regress" ? `Measures ${listed}.` : classes.length ? `Knows ${classes.length} classes: ${listed}.` : "Turns records into embeddings; it has no classes yet.";
+    const writes = ["generate", "fill", "translate"].find((word) => model.can.includes(word));
+    const does = { generate: "Goes on with a text.", fill: "Knows which words belong into the gaps of a text.", translate: "Translates texts." };
+    const told = writes ? does[writes] : model.task === "regress" ? `Measures ${listed}.` : classes.length ? `Knows ${classes.length} classes: ${listed}.` : "Turns records into embeddings; it has no classes yet.";
     at("about").textContent = model.neighbours_among ? `${told} Compares with ${model.neighbours_among.toLocaleString("en")} training records.` : told;
     at("pictures").hidden = model.modality !== "image";
     const reads = model.input.name === "tokens";  // texts, and of pairs the one that is read
     at("texts").hidden = !reads;
+    ways(writes);
     at("numbers").hidden = reads || model.modality === "image";
   };
 
@@ -167,9 +170,11 @@
     const data = await ask(JSON.stringify({ inputs: [values] }), "application/json");
     if (data) show(data);
   });
+{% include "_texts.js" %}
   at("texts").addEventListener("submit", async (event) => {
     event.preventDefault();
     at("preview").hidden = true;
+    if (way) { write(); return; }
     const data = await ask(JSON.stringify({ text: at("words").value }), "application/json");
     if (data) show(data);
   });
@@ -178,7 +183,7 @@
   });
   at("models").addEventListener("change", (event) => {
     choose(event.target.value);
-    at("answer").hidden = at("near").hidden = at("wrong").hidden = true;
+    at("answer").hidden = at("near").hidden = at("wrong").hidden = at("wrote").hidden = true;
   });
 
   (async () => {
