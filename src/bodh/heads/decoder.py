@@ -58,7 +58,9 @@ class Decoder(nn.Module):
         transformer = config.kind == "transformer"
         # sines are of size 1, so the ids' vectors are brought to it too (Vaswani et al. 2017, section 3.4)
         self.scale = math.sqrt(config.width) if transformer and config.positions == "sinusoidal" else 1.0
-        nn.init.normal_(self.embedding.weight, std=0.02 if self.scale == 1 else 1 / self.scale)
+        # a GRU whose inputs and outputs are small stays at the frequencies of words for hundreds of steps
+        small = transformer and self.scale == 1
+        nn.init.normal_(self.embedding.weight, std=0.02 if small else 1 / math.sqrt(config.width))
         # networks give tokens of any size, a GRU small ones, and attention to those learns nothing for hundreds of
         # steps
         self.norm = nn.LayerNorm(memory)
