@@ -64,9 +64,7 @@ def test_without_a_tokenizer_it_is_refused(published, tmp_path) -> None:
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="holds no weights"):
         bodh.load(tmp_path)
-    with pytest.raises(
-        ModelError, match=r"published weights are named beside their network: --from transformer weights="
-    ):
+    with pytest.raises(ModelError, match="holds no weights"):
         bodh.finetune(LABELLED, start=tmp_path)
 
 
@@ -77,6 +75,20 @@ def test_a_name_of_the_hub_is_fetched(published, monkeypatch) -> None:
     monkeypatch.setattr(_text_weights, "fetch", lambda name: asked.append(name) or published)
     assert bodh.load("hf:someone/tiny-bert").folder.name.startswith("tiny-bert-")
     assert asked == ["hf:someone/tiny-bert"]
+
+
+def test_its_folder_alone_is_a_start(published, tmp_path) -> None:
+    quick = {"epochs": 1, "batch": 8, "progress": "none", "monitor_records": 0, "device": "cpu"}
+    frozen = bodh.finetune(LABELLED, start=str(published), freeze="backbone", out=tmp_path / "frozen")
+    assert frozen.predict("good old days").records[0]["class"] in {"good", "bad"}
+    told = frozen.manifest.provenance["notes"]["published"]
+    assert told["network"] == "transformer"
+    np.testing.assert_allclose(frozen.embed(["a text"]), bodh.load(published).embed(["a text"]), atol=1e-6)
+    trained = bodh.finetune(LABELLED, start=published, freeze="none", out=tmp_path / "trained", **quick)
+    assert trained.manifest.provenance["notes"]["published"] == told
+    again = bodh.pretrain(list(TEXTS) * 4, objective="masked_lm", start=published, out=tmp_path / "again", **quick)
+    assert again.manifest.provenance["notes"]["published"] == told
+    assert "fill" in again.manifest.capabilities
 
 
 @pytest.mark.parametrize("backbone", ["transformer", "huggingface"])

@@ -12,6 +12,7 @@ from bodh.errors import ConfigError
 if TYPE_CHECKING:
     from bodh.backbones._text_weights import Folder
     from bodh.contracts import Source
+    from bodh.model.loaded import LoadedModel
 
 logger = logging.getLogger("bodh")
 
@@ -38,6 +39,17 @@ def is_published(path: Any) -> bool:
     folder = Path(path).expanduser()
     own = (folder / "model.json").exists() or (folder / "model" / "model.json").exists()
     return not own and (folder / "config.json").is_file() and folder.is_dir()
+
+
+def started_from(start: Any) -> LoadedModel:
+    """Return the model to start a training from: of a model, a model or run folder, or a published language model.
+
+    Raises:
+        ModelError: there is none.
+    """
+    from bodh.model.loaded import load_model
+
+    return load_model(converted(start) if is_published(start) else getattr(start, "folder", start))
 
 
 def converted(path: str | Path) -> Path:

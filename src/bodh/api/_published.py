@@ -247,7 +247,7 @@ def first_head(ask: Asked | None, begin: LoadedModel | None) -> Callable[[nn.Mod
 
 def notes(begin: LoadedModel | None) -> Json:
     """Return what provenance tells of published weights; nothing where the start is another."""
-    found = None if begin is None or begin.folder is not None else begin.manifest.provenance.get("published")
+    found = None if begin is None else begin.manifest.provenance.get("published")
     return {} if found is None else {"published": found}
 
 

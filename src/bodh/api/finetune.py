@@ -61,7 +61,8 @@ def finetune(
         start: model or run folder to start from, or the name of a backbone: to train from scratch, or to start from
             published weights (weights=FILE, or weights=imagenet to fetch them; head=published trains their classifier
             on, whose classes are then those of the data, in the data's order). Language models: transformer or
-            huggingface with weights=FOLDER (config.json, weights, tokenizer.json), or weights=hf:NAME to fetch it.
+            huggingface with weights=FOLDER (config.json, weights, tokenizer.json), or weights=hf:NAME to fetch it; the
+            folder, or hf:NAME, alone is a start too.
         task: auto: as the labels are; classify: one class of two or more, or several labels at once; regress:
             measured numbers, also where they are whole; tag: a tag for every word; extract: answers that are a piece
             of the text that a question comes with.
@@ -238,11 +239,11 @@ def _carry_out(job: Job, begin: LoadedModel | None, ask: Asked | None, where: to
 
 def _starting_model(start: Any) -> LoadedModel | None:
     """Return the model to start from, or None where `start` names a backbone."""
-    from bodh.model.loaded import load_model
+    from bodh.api._converted import is_published, started_from
 
-    if isinstance(start, str) and not Path(start).exists() and "/" not in start:
+    if isinstance(start, str) and not Path(start).exists() and "/" not in start and not is_published(start):
         return None
-    return load_model(getattr(start, "folder", start))
+    return started_from(start)
 
 
 def _held(

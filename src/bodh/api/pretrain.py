@@ -47,7 +47,8 @@ def pretrain(
         device: auto, cpu, cuda, cuda:N or mps.
         seed: root of all randomness; the same seed gives the same model.
         resume: continue the run in `out` where it was stopped, bit for bit.
-        start: model whose backbone to start from, instead of random weights.
+        start: model whose backbone to start from, instead of random weights; also the folder of a published language
+            model.
         config: TOML file with any of these and all settings.
         **settings: any other setting by its dotted name, as in `key=value` on the command line:
             batch, learning_rate, objective.temperature, modality.size, modality.views.flip, data.label …
@@ -68,10 +69,10 @@ def pretrain(
         torchrun --nproc-per-node 2 -m bodh pretrain photos/
     """
     from bodh.api import _objective, _published, _run, _settings, _training
+    from bodh.api._converted import started_from
     from bodh.api._windows import windows_of
     from bodh.api.load import load
     from bodh.config.files import overlay
-    from bodh.model.loaded import load_model
     from bodh.train.engine import resolve_device
 
     started = time.monotonic()
@@ -85,7 +86,7 @@ def pretrain(
     where = resolve_device(given["device"])
     _run.check_out(given["out"], resume=resume)
     settings, ask = _published.asked(given["backbone"] if start is None else start, settings)
-    begin = None if start is None else load_model(getattr(start, "folder", start))
+    begin = None if start is None else started_from(start)
     source = _training.open_data(data, _training.early_data_config(settings))
     choice = _settings.choose(source, objective=given["objective"], backbone=given["backbone"], device=where)
     module = _catalog.get("objectives", choice.objective)

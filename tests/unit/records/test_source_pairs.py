@@ -155,7 +155,7 @@ def test_hard_negatives_in_memory():
 def test_hard_negatives_that_are_not_there(tmp_path, parallel):
     table = tmp_path / "t.csv"
     table.write_text("q,a,wrong\na dog,ein Hund,die Katze\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"no column data\.negative='wrng', did you mean 'wrong'"):
+    with pytest.raises(DataError, match=r"no column data\.negative='wrng' \(did you mean 'wrong'"):
         open_source(table, input="q", target="a", negative="wrng")
     with pytest.raises(DataError, match=r"parallel files have no columns, given data\.negative='x'"):
         open_source(parallel, input="en", target="de", negative="x")
