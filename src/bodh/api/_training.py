@@ -79,7 +79,7 @@ def prepare_data(
     Where a labelled source has no test part, the fifth that `evaluate` will set aside is left out here too; and
     where the objective is one that can be measured without labels (`tested`), of an unlabelled one.
     """
-    from bodh.model.modality import adopted
+    from bodh.model.modality import adopted, asked
     from bodh.records.divided import divided
     from bodh.records.store import open_store
 
@@ -88,6 +88,8 @@ def prepare_data(
         modality = cast("Modality", kind.fit(source, modality_config))
     elif modality.name != source.modality:
         modality = adopted(modality, source, modality_config)
+    else:
+        modality = asked(modality, modality_config)
     budget = None if config.budget_gb is None else int(config.budget_gb * 1e9)
     store: RecordStore = open_store(source, modality, cache=config.cache, workers=config.workers, budget=budget)
     measured = store.targets is not None or getattr(modality, "answers", False) or (tested and config.set_aside)
@@ -158,11 +160,13 @@ def learnable(needs: Needs, data: Data) -> np.ndarray:
         return _extraction.answered(data)
     if not needs.labels or needs.unlabelled or data.store.targets is None:
         return data.train
-    from bodh.records.splits import labelled
+    from bodh.records.splits import labelled, unseen
 
     found: np.ndarray = data.train[labelled(data.store.targets[data.train])]
     if len(found) < len(data.train):
         logger.info("%d of %d training records have a label; the others are left out", len(found), len(data.train))
+    if missing := unseen(data.store.targets[found], data.store.class_names):
+        logger.warning("no training record is of class %s, so it cannot be learned", ", ".join(missing[:8]))
     return found
 
 

@@ -255,7 +255,10 @@ class Context:
     def _check_classes(self) -> None:
         for part in ("train", "test"):
             if not len(self.positions[part]):
-                raise DataError(f"{self.store.name!r} has no labelled {part} records; nothing can be measured")
+                raise DataError(
+                    f"{self.store.name!r} has no labelled {part} records; nothing can be measured. Give it labels "
+                    "there, or give data without parts: a fifth of it is then set aside to test on"
+                )
         targets = self.targets("train")
         if self.measured:
             if not (np.nanstd(targets.reshape(len(targets), -1), axis=0) > 0).all():

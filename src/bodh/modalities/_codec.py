@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,11 @@ MULTIPLE = 8
 
 LOOKED_AHEAD = 100
 """Tokens in which the start of a word is looked for, where a text is divided."""
+
+_PROBED = 200
+"""Texts by which it is judged whether a tokenizer knows them."""
+_UNKNOWN = 0.02
+"""Share of their tokens that may be unknown to it before that is told."""
 
 Id = Annotated[int, Ge(0)]
 
@@ -71,6 +77,8 @@ class Codec:
             ConfigError: no such tokenizer, or a vocabulary too small for it.
             MissingExtra: the package `tokenizers` is not installed.
         """
+        first = list(itertools.islice(texts, _PROBED))
+        texts = itertools.chain(first, texts)
         if tokenizer in KINDS:
             definition = _train_tokenizer.train(tokenizer, texts, vocabulary=vocabulary)
             special = SpecialIds()
@@ -82,6 +90,13 @@ class Codec:
             "texts: %s tokenizer of %d ids, rows of up to %d tokens",
             tokenizer if tokenizer in KINDS else "a published", fitted.tokens.vocabulary, length,
         )  # fmt: skip
+        rows = [fitted.row(text)[1:-1] for text in first]
+        unknown = sum(int((row == fitted.tokens.unknown).sum()) for row in rows) / max(1, sum(map(len, rows)))
+        if unknown > _UNKNOWN:
+            log.warning(
+                "%.0f %% of the tokens of these texts are unknown to the tokenizer, and nothing is learned of them; "
+                "raise modality.vocabulary, or take modality.tokenizer=bpe, to which nothing is unknown", 100 * unknown,
+            )  # fmt: skip
         return fitted
 
     @property

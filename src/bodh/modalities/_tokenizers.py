@@ -52,7 +52,10 @@ def read(content: bytes, *, name: str = FILE) -> Any:
     try:
         tokenizer = kind.from_str(content.decode("utf-8"))
     except Exception as error:  # noqa: BLE001 -- the library raises bare Exception
-        raise ModelError(f"{name} is not a tokenizer: {' '.join(str(error).split())[:200]}") from None
+        raise ModelError(
+            f"{name} is not a tokenizer: {' '.join(str(error).split())[:200]}; allowed is a tokenizer.json as the "
+            "library tokenizers writes it"
+        ) from None
     tokenizer.no_padding()  # published ones bring their own rules, which ours would lie on top of
     tokenizer.no_truncation()
     return tokenizer

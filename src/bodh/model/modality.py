@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _catalog
 from bodh.contracts import Modality, NetworkSpec, Source
-from bodh.errors import DataError, ModelError
+from bodh.errors import ConfigError, DataError, ModelError
 from bodh.model.manifest import ModalityEntry
 
 if TYPE_CHECKING:
@@ -52,6 +52,34 @@ def adopted(modality: Modality, source: Source, config: BaseModel | None) -> Mod
     if found is None:
         raise DataError(f"the model takes {modality.name} records, but {source.name} holds {source.modality} records")
     return cast("Modality", found)
+
+
+def asked(modality: Modality, config: BaseModel | None) -> Modality:
+    """Return how a model reads and varies records, with the views that the user asks for; all else is the model's own.
+
+    Args:
+        modality: of the model.
+        config: settings of its kind; those that the user set count.
+
+    Raises:
+        ConfigError: another tokenizer, size or the like than that with which the model has learned.
+    """
+    own: Any = cast("Any", modality).config
+    wanted = {} if config is None else config.model_dump(exclude_unset=True)
+    views = wanted.pop("views", {})
+    for name, value in wanted.items():
+        kept = getattr(own, name)
+        # of a path to a tokenizer, a model keeps the end
+        if value != kept and not (isinstance(value, str) and isinstance(kept, str) and value.endswith("/" + kept)):
+            raise ConfigError(
+                f"modality.{name}={value} is given, but the model to start from reads with modality.{name}={kept}, and "
+                "its network has learned so; leave it out, or train without --from"
+            )
+    if not views:
+        return modality
+    files = (files_of(modality),) if hasattr(modality, "files") else ()
+    varied = own.model_validate(own.model_dump() | {"views": own.views.model_dump() | views})
+    return cast("Modality", type(modality)(varied, *files))
 
 
 def files_of(modality: Modality) -> dict[str, bytes]:

@@ -194,6 +194,10 @@ def _class_counts(targets: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(targets[targets >= 0], minlength=classes)
 
 
+def _classes(count: int) -> str:
+    return "1 class has" if count == 1 else f"{count} classes have"
+
+
 def _judge_classes(report: DataReport) -> None:
     if not report.classes:
         return
@@ -211,15 +215,15 @@ def _judge_classes(report: DataReport) -> None:
         )
     few = [row["class"] for row in rows if 0 < row["records"] < 5]
     if few:
-        texts.append(f"{len(few)} classes have fewer than 5 records: {', '.join(few[:5])}")
+        texts.append(f"{_classes(len(few))} fewer than 5 records: {', '.join(few[:5])}")
     for part in ("train", "val", "test"):
         absent = [row["class"] for row in rows if row.get(part) == 0]
         if absent:
-            texts.append(f"{len(absent)} classes have no record in {part}: {', '.join(absent[:5])}")
+            texts.append(f"{_classes(len(absent))} no record in {part}: {', '.join(absent[:5])}")
     if len(rows) > 20 and len(rows) * 2 > report.records:
         texts.append("almost every record is a class of its own: are these classes?")
     if unlabelled:
-        texts.append(f"{unlabelled} records have no label")
+        texts.append(f"{unlabelled} records have no label" if unlabelled > 1 else "1 record has no label")
     _say(report, texts)
 
 

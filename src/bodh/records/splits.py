@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -105,6 +106,19 @@ def labelled(targets: np.ndarray) -> np.ndarray:
         known: np.ndarray = ~np.isnan(targets.reshape(len(targets), -1)).all(axis=1)
         return known
     return targets >= 0 if targets.ndim == 1 else np.ones(len(targets), bool)
+
+
+def unseen(targets: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Return the names of classes that no record is of, where records have one class each; none of no records.
+
+    Args:
+        targets: [n] class index, -1: no label; other labels have no such classes.
+        class_names: by index.
+    """
+    if targets.ndim != 1 or targets.dtype.kind != "i" or not len(targets):
+        return []
+    counts = np.bincount(targets[targets >= 0], minlength=len(class_names))
+    return [name for name, count in zip(class_names, counts.tolist(), strict=True) if not count]
 
 
 def train_val_test(store: RecordStore, seed: int) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import re
 import unicodedata
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ from bodh.errors import BadRecord, ConfigError, DataError, ModelError
 from bodh.modalities import _tokenizers
 from bodh.modalities._tokenizers import FILE, KINDS
 from bodh.modalities.text import Modality, TextConfig
+from bodh.model.modality import asked
 
 HINDI = Path(__file__).parents[4] / "shared" / "data" / "hindi-english" / "hindi.txt.gz"
 CPU = torch.device("cpu")
@@ -209,3 +211,29 @@ def test_shown_in_words_and_as_a_picture() -> None:
     row = modality.decode(b"the cat")
     assert modality.describe(row) == "the cat"
     assert modality.show(row)[:4] == b"\x89PNG"
+
+
+def test_a_tokenizer_that_does_not_know_the_texts_is_told(caplog) -> None:
+    texts = [f"a sentence of {word}" for word in ("letters", "words", "signs")]
+    with caplog.at_level("WARNING", logger="bodh"):
+        fitted(texts, "characters", vocabulary=9)
+    assert re.search(r"\d\d % of the tokens of these texts are unknown to the tokenizer", caplog.text)
+    caplog.clear()
+    fitted(texts, "characters")
+    assert not caplog.records
+
+
+def test_a_model_keeps_its_reading_and_takes_other_views() -> None:
+    model = fitted(ENGLISH, length=16)
+    assert asked(model, TextConfig()) is model
+    assert asked(model, TextConfig(length=16, tokenizer="bpe")) is model
+    other = asked(model, TextConfig.model_validate({"views": {"delete": 0.5}}))
+    assert other.config.views.delete == 0.5
+    assert other.config.length == 16
+    assert other.files() == model.files()
+    with pytest.raises(
+        ConfigError, match=r"modality\.length=32 is given, but the model .* reads with modality\.length=16"
+    ):
+        asked(model, TextConfig(length=32))
+    with pytest.raises(ConfigError, match=r"modality\.tokenizer=unigram is given, .* modality\.tokenizer=bpe"):
+        asked(model, TextConfig(tokenizer="unigram"))

@@ -124,7 +124,7 @@ def test_classes_are_judged(tmp_path: Path):
     names = [f"train/many/{i}.png" for i in range(60)] + ["train/few/1.png", "test/many/1.png", "train/x.png"]
     said = findings(describe(open_source(fill(tmp_path, names))).to_json())
     assert "classes are unbalanced: 61 records of 'many', 1 of 'few'" in said
-    assert "1 classes have fewer than 5 records: few" in said
+    assert "1 class has fewer than 5 records: few" in said
     assert "1 classes have no record in test: few" in said
     assert "1 records have no label" in said
 

@@ -104,7 +104,7 @@ def test_columns_of_floats_are_measured_numbers(tmp_path: Path):
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path):
-    with pytest.raises(DataError, match=r"no column of encoded images .* its columns are: a \(int64\)"):
+    with pytest.raises(DataError, match=r"neither a column of texts .* images .* its columns are: a \(int64\)"):
         open_source(write(tmp_path / "a.parquet", {"a": [1]}))
     broken = tmp_path / "b" / "broken.parquet"
     broken.parent.mkdir()

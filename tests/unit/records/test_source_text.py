@@ -126,13 +126,22 @@ def test_big_endian_utf_16_is_read_too(tmp_path: Path):
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.txt.gz"])
 def test_another_or_a_mixed_encoding_names_file_and_line(tmp_path: Path, name: str):
     mixed = "पहला\r\nदूसरा\r\n".encode() + "café\r\n".encode("latin-1")
-    with pytest.raises(DataError, match=rf"'{name}' line 3: byte 0xe9 is not UTF-8; save the whole file as UTF-8"):
+    with pytest.raises(DataError, match=rf"'{name}' line 3: byte 0xe9 is not UTF-8; other lines .*: 1 of 3 lines\)"):
         open_source(put(tmp_path / name, mixed))
+    whole = "one\ncafé\n".encode("latin-1")
+    with pytest.raises(
+        DataError, match=rf"'{name}' line 2: byte 0xe9 is not UTF-8; save the whole file as UTF-8.*iconv"
+    ):
+        open_source(put(tmp_path / name, whole))
 
 
 def test_utf_16_without_its_mark_is_told(tmp_path: Path):
-    with pytest.raises(DataError, match=r"'a\.txt' is no UTF-8 text: \d+ of its first \d+ bytes are NUL"):
-        open_source(put(tmp_path / "a.txt", "some text\n".encode("utf-16-le")))
+    for text, codec in (("some text\n", "LE"), ("some text\n", "BE"), ("होली रंगों का त्योहार है।\n" * 20, "LE")):
+        content = text.encode(f"utf-16-{codec}")
+        with pytest.raises(DataError, match=rf"'a\.txt' is no UTF-8 text: it looks like UTF-16 .* -f UTF-16{codec} -t"):
+            open_source(put(tmp_path / "a.txt", content))
+    with pytest.raises(DataError, match=r"'b\.txt' is no UTF-8 text: 100 of its first 100 bytes are NUL"):
+        open_source(put(tmp_path / "b.txt", bytes(100)))
 
 
 def test_nul_characters_are_left_out_and_counted(tmp_path: Path):
@@ -294,6 +303,24 @@ def test_a_missing_quotation_mark_is_told(tmp_path: Path):
         open_source(put(tmp_path / "b.csv", "text,label\n" + rows))
 
 
+@pytest.mark.parametrize("content", ["", "text,label\n", "\n\n"])
+def test_a_table_without_rows_is_told(tmp_path: Path, content: str):
+    with pytest.raises(DataError, match=r"'none' holds no texts: it is empty"):
+        open_source(put(tmp_path / "none.csv", content))
+
+
+def test_a_header_that_names_a_column_twice_is_told(tmp_path: Path):
+    rows = "one,a,x\ntwo,b,y\nthree,b,y\n"
+    with pytest.raises(
+        DataError, match=r"'a\.csv' line 1: the header names 'text' more than once \(text, label, text\)"
+    ):
+        open_source(put(tmp_path / "a.csv", "text,label,text\n" + rows))
+    with pytest.raises(
+        DataError, match=r"'b\.csv' has no column of texts; its columns are: text \(empty\), label \(1\)"
+    ):
+        open_source(put(tmp_path / "b.csv", "text,label\n,1\n,2\n"))
+
+
 def test_several_tables_in_a_folder_are_chosen_by_name(tmp_path: Path):
     for name in ("news.train.csv", "news.test.csv", "extra.csv"):
         put(tmp_path / name, f"text,label\nof {name},a\nmore,b\n")
@@ -334,6 +361,10 @@ def test_broken_lines_are_records_that_cannot_be_read(tmp_path: Path):
     for place, reason in ((1, r"no JSON: .* at column \d+ \(line 2\)"), (2, r"17 is no row: .* \(line 3\)")):
         with pytest.raises(BadRecord, match=reason):
             source.read(place)
+    mixed = open_source(put(tmp_path / "c.jsonl", '{"text": "one"}\n["two", "a"]\n{"text": "three"}\n'))
+    assert mixed.columns == ["text"]
+    with pytest.raises(BadRecord, match=r"a list, where the other rows are objects \(line 2\)"):
+        mixed.read(1)
     with pytest.raises(DataError, match=r"'b\.jsonl' line 1: no JSON: .* and so in every line"):
         open_source(put(tmp_path / "b.jsonl", "hello\nworld\n"))
 

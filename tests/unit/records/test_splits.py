@@ -7,7 +7,7 @@ import pytest
 
 from bodh.errors import DataError
 from bodh.records.memory import MemoryStore
-from bodh.records.splits import label_budget, stratified_split, train_val_test
+from bodh.records.splits import label_budget, stratified_split, train_val_test, unseen
 
 
 def imbalanced(seed: int = 0) -> np.ndarray:
@@ -166,3 +166,10 @@ def test_a_budget_of_measured_numbers_counts_records_and_grows_by_adding():
     assert label_budget(values, per_class=10, seed=2).tolist() != small.tolist()
     with pytest.raises(DataError, match="no record is labelled"):
         label_budget(np.full(5, np.nan, np.float32), per_class=1, seed=0)
+
+
+def test_classes_that_no_record_is_of():
+    assert unseen(np.array([0, 2, 2, -1]), ("a", "b", "c")) == ["b"]
+    assert unseen(np.array([0.5, 2]), ()) == []
+    assert unseen(several(), tuple("abcdef")) == []
+    assert unseen(np.empty(0, np.int64), ("a", "b")) == []

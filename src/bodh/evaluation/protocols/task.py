@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ from bodh.metrics import classification
 
 if TYPE_CHECKING:
     from bodh.evaluation.context import Context
+
+logger = logging.getLogger("bodh")
 
 LABELS = True
 HEAD = True
@@ -80,7 +83,9 @@ def aligned(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
         targets = place[targets]
         known = targets >= 0
         if not known.all():
-            note += f"; {int((~known).sum()):,} of classes that the model does not know are left out"
+            unknown = f"{int((~known).sum()):,} of classes that the model does not know are left out"
+            note += f"; {unknown}"
+            logger.warning("of %s test records, %s", f"{len(positions):,}", unknown)
         targets, positions = targets[known], positions[known]
         if not len(targets):
             raise DataError("no test record is of a class that the model knows")

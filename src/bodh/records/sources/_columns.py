@@ -198,7 +198,7 @@ def ids_column(tables: Sequence[Table]) -> str | None:
 def _shown(table: Table) -> str:
     """Return the columns with an example each."""
     examples = {name: next((v for v in values if v not in (None, "")), "") for name, values in table.columns.items()}
-    return ", ".join(f"{name} ({str(example)[:30]})" for name, example in examples.items()) or "none"
+    return ", ".join(f"{name} ({str(example)[:30] or 'empty'})" for name, example in examples.items()) or "none"
 
 
 def _length(values: Values) -> float | None:

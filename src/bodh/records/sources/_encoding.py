@@ -17,8 +17,14 @@ _MARKS = (  # UTF-32's mark starts with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
 )
+_HEAD = 4096
+"""Bytes by which a file is judged."""
 _NULS = 0.2
 """Share of NUL bytes from which a file is no UTF-8 text with a few strays but something else."""
+_STRAY = 0.03
+_ONE_SIDE = 0.95
+"""Of NUL bytes above the first share, the second at even places or at odd ones: UTF-16, also of Devanagari, whose
+letters have no NUL but whose blanks do."""
 
 
 class Decoded(NamedTuple):
@@ -45,24 +51,53 @@ def decoded(data: bytes, name: str) -> Decoded:
         ((len(mark), codec, told) for mark, codec, told in _MARKS if data.startswith(mark)), (0, "utf-8", "UTF-8")
     )
     body = data[start:]
-    head = body[:4096]
-    if codec == "utf-8" and head.count(0) > _NULS * len(head):
-        raise DataError(
-            f"{name!r} is no UTF-8 text: {head.count(0)} of its first {len(head)} bytes are NUL; it is no text at all, "
-            "or UTF-16 without its mark: save it as UTF-8"
-        )
+    if codec == "utf-8" and (wrong := _no_bytes(body[:_HEAD], name)):
+        raise DataError(f"{name!r} is no UTF-8 text: {wrong}")
     try:
         text = body.decode(codec)
     except UnicodeDecodeError as error:
         before = body[: error.start].decode(codec, "replace")
         line = before.count("\n") + before.count("\r") - before.count("\r\n") + 1
         what = f"byte 0x{body[error.start]:02x} is not {told.split()[0]}"
-        raise DataError(
-            f"{name!r} line {line}: {what}; save the whole file as UTF-8, for example: "
-            f"iconv -f WINDOWS-1252 -t UTF-8 {name}"
-        ) from error
+        raise DataError(f"{name!r} line {line}: {what}; {_mend(body, codec, name)}") from error
     nuls = text.count("\0")
     return Decoded(text.replace("\0", "") if nuls else text, told, nuls)
+
+
+def _no_bytes(head: bytes, name: str) -> str:
+    """Return why the beginning of a file is not of one byte a letter, or "": NULs tell UTF-16, or no text."""
+    nuls = [place for place, byte in enumerate(head) if byte == 0]
+    odd = sum(place % 2 for place in nuls)
+    side = max(odd, len(nuls) - odd) / max(1, len(nuls))
+    # a letter of the Latin alphabet, a blank, a line's end: in UTF-16 half of its bytes are NUL, always the same half
+    if len(nuls) > 1 and len(nuls) > _STRAY * len(head) and side > _ONE_SIDE:
+        codec = "UTF-16LE" if odd * 2 > len(nuls) else "UTF-16BE"
+        return f"it looks like UTF-16 without its mark; save it as UTF-8, for example: iconv -f {codec} -t UTF-8 {name}"
+    if len(nuls) > _NULS * len(head):
+        return f"{len(nuls)} of its first {len(head)} bytes are NUL; it is no text at all, or damaged"
+    return ""
+
+
+def _mend(body: bytes, codec: str, name: str) -> str:
+    """Return what to do about a file that is not of the encoding that it seemed to be."""
+    if codec != "utf-8":
+        return "the file is damaged, or its mark is wrong; save it as UTF-8"
+    lines = body.splitlines()
+    other = {number for number, line in enumerate(lines) if not _is_utf8(line)}
+    if any(not line.isascii() and number not in other for number, line in enumerate(lines)):
+        return (
+            f"other lines are, so the file is of several encodings (not UTF-8: {len(other)} of {len(lines)} lines); "
+            "write those lines anew as UTF-8"
+        )
+    return f"save the whole file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 {name}"
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_text(path: Path, name: str) -> Decoded:

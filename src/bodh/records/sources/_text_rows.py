@@ -278,4 +278,6 @@ def _as_text(cell: Any) -> str:
 
 def _nothing(tables: list[Table]) -> str:
     blank = sum(table.blank for table in tables)
-    return f"there are {blank} empty lines in it" if blank else "it is empty"
+    if not blank:
+        return "it is empty"
+    return f"there are {blank} empty lines in it" if blank > 1 else "there is one empty line in it"

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,14 @@ def tables_of(pieces: Sequence[Piece[Path]]) -> list[Table]:
         rows = _rows(text, "\t" if suffix_of(piece.what) == ".tsv" else None)
         notes = [
             f"the row in line {line} of {piece.name} goes on for {after - line} lines: is a quotation mark missing?"
-            for (line, _), after in zip(rows, [*(line for line, _ in rows[1:]), text.count("\n") + 1], strict=True)
+            for (line, _), (after, _) in pairwise([*rows, (text.count("\n") + 1, [])])
             if after - line > _SPAN
         ]
         rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
-        if rows and names is None:
-            names = _header(rows)
+        found = _header(rows, piece.name) if rows else None
+        names = found if rows and names is None else names
         header: list[str] = []
-        named = bool(rows) and bool(names) and (not tables or _header(rows) is not None or _same(rows[0][1], names))
+        named = bool(rows) and bool(names) and (not tables or found is not None or _same(rows[0][1], names))
         if named:
             header = [cell.strip() for cell in rows.pop(0)[1]]
         table = _table(rows, header)
@@ -164,12 +165,22 @@ def _well_quoted(cell: str) -> bool:
     return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', "")
 
 
-def _header(rows: Rows) -> list[str] | None:
-    """Return the first row where it names columns: short, all different, no numbers, and not found again below."""
+def _header(rows: Rows, owner: str) -> list[str] | None:
+    """Return the first row where it names columns: short, all different, no numbers, and not found again below.
+
+    Raises:
+        DataError: it does name columns, and one name comes twice.
+    """
     names = [cell.strip() for cell in rows[0][1]]
-    if len(set(names)) < len(names) or not all(names):
-        return None
     known = {*TEXTS, *LABELS, *PARTS, *IDS}
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if any(name.casefold() in known for name in twice):
+        raise DataError(
+            f"{owner!r} line {rows[0][0]}: the header names {twice[0]!r} more than once ({', '.join(names)}); "
+            "give every column a name of its own"
+        )
+    if twice or not all(names):
+        return None
     if any(name.casefold() in known for name in names):
         return names
     below = rows[1:1000]

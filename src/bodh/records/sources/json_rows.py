@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from bodh.records.sources._text_rows import Origin, TextRows
 
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*LINES, ".json")
+_KINDS = {dict: "an object", list: "a list", str: "a text"}
 
 
 def accepts(location: Any) -> bool:
@@ -162,11 +164,15 @@ def _lines(piece: Piece[Path]) -> Table:
 
 
 def _table(rows: list[Any], numbers: Sequence[int], broken: dict[int, str]) -> Table:
-    """Return rows as columns: an object's keys, "1", "2", … of lists, or "text"."""
-    named = not any(isinstance(row, list) for row in rows)
+    """Return rows as columns: an object's keys, "1", "2", … of lists, or "text"; rows of another kind are broken."""
+    kinds = Counter(type(row) for row in rows if isinstance(row, dict | list | str)).most_common(1)
+    usual = kinds[0][0] if kinds else dict
     columns: dict[str, list[Any]] = {}
     for place, row in enumerate(rows):
-        if isinstance(row, dict):
+        if isinstance(row, dict | list | str) and not isinstance(row, usual):
+            cells = {}
+            broken.setdefault(place, f"{_KINDS[type(row)]}, where the other rows are {_KINDS[usual].split()[1]}s")
+        elif isinstance(row, dict):
             cells = row
         elif isinstance(row, list):
             cells = {str(number): value for number, value in enumerate(row, start=1)}
@@ -179,4 +185,4 @@ def _table(rows: list[Any], numbers: Sequence[int], broken: dict[int, str]) -> T
             if name not in columns:
                 columns[name] = [None] * len(rows)
             columns[name][place] = value
-    return Table("", None, columns, numbers, broken=broken, named=named)
+    return Table("", None, columns, numbers, broken=broken, named=usual is not list)

@@ -313,7 +313,8 @@ def _input_column(path: Path, schema: Any, wanted: str | None) -> str:
         return able[wanted]
     if not able:
         raise DataError(
-            f"{path.name!r} has no column of encoded images (binary, or struct with bytes); its columns are: {columns}"
+            f"{path.name!r} has neither a column of texts (string) nor one of encoded images (binary, or struct with "
+            f"bytes); its columns are: {columns}"
         )
     known = [name for name in able if name.casefold() in INPUTS]
     if len(able) > 1 and len(known) != 1:
