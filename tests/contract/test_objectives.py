@@ -28,7 +28,12 @@ FORMS: dict[str, list[dict[str, Any]]] = {
         {**TEXT, "settings": {"unit": "span", "random": 0.0, "same": 0.0}},
     ],
     "tsdae": [{**TEXT, "settings": {"depth": 2, "heads": 2}}],
-    "seq2seq": [{**TEXT, "settings": {"decoder": "gru"}}, {**TEXT, "settings": {"tied": False, "depth": 1}}],
+    "seq2seq": [
+        {**TEXT, "settings": {"decoder": "gru"}},
+        {**TEXT, "settings": {"tied": False, "depth": 1}},
+        {"settings": {"decoder": "gru", "attention": False}},
+        {"settings": {"decoder": "transformer", "width": 32}},
+    ],
     "simcse": [{**TEXT, "settings": {"head": False}}],
     "tag": [{**TEXT, "settings": {"class_weights": "balanced", "label_smoothing": 0.1, "dropout": 0.0}}],
     "extract": [{**TEXT, "settings": {"dropout": 0.2}}],
@@ -54,6 +59,8 @@ def test_objective(subject: Subject, check: Check) -> None:
         "text" if one in ("pairs", "questions", "words") else one for one in modalities
     ):
         pytest.skip(f"learns from {', '.join(modalities)} only")
+    if kind == "vector" and subject.module.NEEDS.features != "pooled":
+        pytest.skip("looks at tokens or a map, and a vector gives neither")
     check(subject)
 
 

@@ -21,7 +21,7 @@ TOKENS = Tokens(V, PAD, 1, BEGIN, END, 4, np.ones(V, bool), np.arange(V) < 5)
 def _build(**settings):
     torch.manual_seed(0)
     backbone = transformer.build(shape=(12,), vocabulary=V, padding=PAD, width=16, depth=1, heads=2, dropout=0.0)
-    facts = Facts(records=64, steps=10, batch_size=4, shape=(12,), tokens=TOKENS)
+    facts = Facts(records=64, steps=10, batch_size=4, shape=(12,), tokens=TOKENS, length=12)
     return seq2seq.build(backbone, seq2seq.Config(dropout=0.0, **settings), facts).train()
 
 

@@ -31,6 +31,8 @@ FAMILIES = ("contrast", "mask", "reconstruct", "predict", "pretext", "supervise"
 KEPT = {"backbone", "head"}
 ROWS = 16
 STEPS = 20
+WRITTEN = 12
+"""Tokens of a text that is to be written for a record of another kind."""
 SPECIAL, VOCABULARY = 5, 24
 """Token ids of texts: padding, unknown, begin, end and mask, in this order; and how many there are in all."""
 
@@ -132,10 +134,11 @@ class Subject:
         if len(self.shape) == 3:
             facts |= {"mean": (0.5,) * self.shape[0], "std": (0.25,) * self.shape[0]}
         facts["sample"] = lambda most: self._records(most, torch.Generator().manual_seed(1))
-        if self.text:
+        if self.speaks:
             special = np.arange(VOCABULARY) < SPECIAL
             starts = special | (np.arange(VOCABULARY) % 2 == 0)
             facts |= {"tokens": Tokens(VOCABULARY, 0, 1, 2, 3, 4, starts, special), "bytes_per_token": 2.5}
+            facts["length"] = self.shape[0] if self.text else WRITTEN
         if self.module.NEEDS.teacher:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed("testing", "teacher"))
@@ -146,15 +149,29 @@ class Subject:
         """Return prepared records `[count …]`; texts are of two documents where rows are packed, else padded."""
         if not self.text:
             return torch.randn(count, *self.shape, generator=generator)
-        ids = torch.randint(SPECIAL, VOCABULARY, (count, *self.shape), generator=generator)
+        return self._ids(count, self.shape[0], generator)
+
+    def _ids(self, count: int, length: int, generator: torch.Generator) -> Tensor:
+        """Return rows of token ids `[count length]`."""
+        ids = torch.randint(SPECIAL, VOCABULARY, (count, length), generator=generator)
         ids[:, 0], ids[:, -1] = 2, 3
-        middle = self.shape[0] // 2
+        middle = length // 2
         ids[1::2, middle] = 3
         if self.module.NEEDS.packed:
             ids[1::2, middle + 1] = 2
         else:
             ids[1::2, middle + 1 :] = 0
         return ids
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there are texts: records are, or one belongs to each, to be written."""
+        return self.text or self.writes
+
+    @property
+    def writes(self) -> bool:
+        """Whether a text is to be written for records that are none."""
+        return bool(self.module.NEEDS.target) and not self.module.NEEDS.labels and not self.text
 
     @property
     def means(self) -> Task:
@@ -170,6 +187,8 @@ class Subject:
             records.clone() if self.text else records + 0.3 * torch.randn(records.shape, generator=generator)
             for _ in as_objective(self.build()).views()
         )
+        if self.writes:
+            views = (records, self._ids(ROWS, WRITTEN, generator))
         if self.means == "tags":  # what is to be told of a token follows from its id; of special ones there is nothing
             views = (records, torch.where(records < SPECIAL, -100, records % 4))
         targets: Tensor | None = None
@@ -305,7 +324,7 @@ def check_deterministic(subject: Subject) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(number)
             # the networks of texts drop out, as the loop seeds it; no other may touch the global state
-            losses.append(_train(subject.build(), [subject.batch(0), subject.batch(1)], seeded=subject.text))
+            losses.append(_train(subject.build(), [subject.batch(0), subject.batch(1)], seeded=subject.speaks))
     _claim(losses[0] == losses[1], f"the same batches gave {losses[0]} and {losses[1]}: draw from batch.seed")
 
 
@@ -335,9 +354,11 @@ def check_memory_format(subject: Subject) -> None:
     if len(subject.shape) != 3:
         return
     batch = subject.batch()
-    plain = subject.build()(batch, _at(0)).loss
-    turned = subject.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    views = tuple(view.contiguous(memory_format=torch.channels_last) for view in batch.views)
+    plain = subject.build().train(not subject.writes)(batch, _at(0)).loss  # what writes drops out in training
+    turned = subject.build().train(not subject.writes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    views = tuple(
+        view.contiguous(memory_format=torch.channels_last) if view.ndim == 4 else view for view in batch.views
+    )
     other = turned(Batch(views, batch.index, batch.targets, batch.seed), _at(0)).loss
     near = torch.allclose(plain, other, rtol=1e-4)
     _claim(near, f"channels-last, the loss is {other.item():.6f} instead of {plain.item():.6f}")
