@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from bodh.backbones import transformer
+from bodh.backbones import small, transformer, vit
 from bodh.contracts import Batch, Facts, Progress, Tokens
 from bodh.objectives import seq2seq
 
@@ -113,3 +114,103 @@ def test_two_processes_give_the_update_of_one(monkeypatch):
 def test_smoothing_is_for_training_alone():
     objective = _build(label_smoothing=0.3).eval()
     torch.testing.assert_close(objective.step(_batch(), AT).loss, _plain_loss(objective, _batch(), 0.0))
+
+
+# ------------------------------------------------------------------------------------------------------ pictures
+
+
+def _pictures_and_texts():
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(4, 3, 16, 16, generator=generator), _rows([4, 9, 6, 3], 10, 2)
+
+
+def _captioner(encoder, **settings):
+    torch.manual_seed(0)
+    build = {"small": small.build, "vit": partial(vit.build, width=16, depth=1, heads=2, patch=4)}[encoder]
+    facts = Facts(records=64, steps=10, batch_size=4, shape=(3, 16, 16), tokens=TOKENS, length=12)
+    return seq2seq.build(build(shape=(3, 16, 16)), seq2seq.Config(dropout=0.0, width=16, **settings), facts).train()
+
+
+def _plain_attend_and_tell(objective, pictures, target):
+    """Show, attend and tell, a word at a time: soft attention over the positions of the map, then one step of a GRU."""
+    backbone, head = objective.backbone, objective.head
+    stages = pictures
+    for stage in backbone.stages.values():
+        stages = stage(stages)
+    places = torch.stack([stages[:, :, y, x] for y in range(stages.shape[2]) for x in range(stages.shape[3])], dim=1)
+    places = F.layer_norm(places, places.shape[2:], head.norm.weight, head.norm.bias)
+    layers, total, count = head.layers, 0.0, 0
+    for row in range(len(pictures)):
+        own, write = places[row], target[row][target[row] != PAD]
+        state = torch.tanh(layers.first(own.mean(dim=0)))
+        for place in range(len(write) - 1):
+            fit = torch.stack([layers.score(torch.tanh(layers.key(one) + layers.query(state)))[0] for one in own])
+            context = (fit.softmax(dim=0)[:, None] * own).sum(dim=0)
+            word = head.embedding.weight[write[place]]
+            state = layers.cell(torch.cat([word, context])[None], state[None])[0]
+            out = torch.tanh(layers.out(torch.cat([state, word, context])))
+            told = F.log_softmax(head.embedding.weight @ out, dim=0)
+            total = total - 0.9 * told[write[place + 1]] - 0.1 * told.mean()
+            count += 1
+    return total / count
+
+
+def _plain_show_and_tell(objective, pictures, target):
+    """Show and tell: the pooled features are the first state, and are not seen again."""
+    head, total, count = objective.head, 0.0, 0
+    seen = objective.backbone(pictures)
+    seen = F.layer_norm(seen, seen.shape[1:], head.norm.weight, head.norm.bias)
+    for row in range(len(pictures)):
+        write = target[row][target[row] != PAD]
+        words = head.embedding.weight[write[:-1]]
+        hidden = head.layers.gru(words[None], torch.tanh(head.layers.first(seen[row]))[None, None])[0][0]
+        out = torch.tanh(head.layers.out(torch.cat([hidden, words], dim=1)))
+        told = F.log_softmax(out @ head.embedding.weight.T, dim=1)
+        total = total - 0.9 * told.gather(1, write[1:, None]).sum() - 0.1 * told.mean(dim=1).sum()
+        count += len(write) - 1
+    return total / count
+
+
+def _plain_vit_transformer(objective, pictures, target):
+    """The decoder reads the tokens of the patches; each text alone, without padding, from torch's own functions."""
+    total, count = 0.0, 0
+    memory = objective.backbone.features(pictures).tokens
+    for row in range(len(pictures)):
+        write = target[row][target[row] != PAD][None]
+        told = F.log_softmax(objective.head(write[:, :-1], memory[row : row + 1])[0], dim=1)
+        total = total - 0.9 * told.gather(1, write[0, 1:, None]).sum() - 0.1 * told.mean(dim=1).sum()
+        count += write.shape[1] - 1
+    return total / count
+
+
+@pytest.mark.parametrize(
+    ("encoder", "settings", "plain"),
+    [
+        ("small", {"decoder": "gru"}, _plain_attend_and_tell),
+        ("small", {"decoder": "gru", "attention": False}, _plain_show_and_tell),
+        ("vit", {"decoder": "transformer", "heads": 2}, _plain_vit_transformer),
+    ],
+)
+def test_pictures_loss_and_one_whole_update(encoder, settings, plain):
+    pictures, target = _pictures_and_texts()
+    ours = _captioner(encoder, **settings)
+    theirs = copy.deepcopy(ours)
+    losses = []
+    for objective, told in (
+        (ours, lambda one: one.step(Batch((pictures, target), torch.arange(4), None, seed=1), AT).loss),
+        (theirs, lambda one: plain(one, pictures, target)),
+    ):
+        optimiser = torch.optim.SGD(objective.parameters(), lr=0.5)  # AdamW would make much of rounding
+        losses.append(told(objective))
+        optimiser.zero_grad()
+        losses[-1].backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+        optimiser.step()
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-4)
+    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_decoders_that_go_with_networks_of_pictures():
+    assert _captioner("small").head.spec.arguments["kind"] == "gru"
+    assert _captioner("vit", heads=2).head.spec.arguments["kind"] == "transformer"
