@@ -114,9 +114,15 @@ def reading(ask: Asked | None, settings: Json, modality: str) -> Json:
         )
     if ask.folder is not None:
         return settings | {"modality.tokenizer": _tokenizer(ask.folder, settings.get("modality.tokenizer"))}
-    if ask.file.channels is None or "modality.channels" in settings:
+    channels = f"{_section(kind)}.channels"
+    if ask.file.channels is None or channels in settings:
         return settings
-    return settings | {"modality.channels": ask.file.channels}
+    return settings | {channels: ask.file.channels}
+
+
+def _section(kind: Any) -> str:
+    """Return where a modality, or its class, has the settings of its pictures."""
+    return "modality.image" if kind.name != "image" and getattr(kind, "reads", "") == "image" else "modality"
 
 
 def _tokenizer(folder: Folder, given: Any) -> str:
@@ -195,7 +201,7 @@ def starting_model(ask: Asked, data: Data, own: Json, settings: Json, seed: int)
     networks = build({"backbone": found.spec}, seed=seed)
     found.fill(networks["backbone"])
     inputs = None
-    if data.modality.name == "image":
+    if getattr(modality, "reads", modality.name) == "image":
         inputs = _origin.inputs_of(*found.origin, tag=ask.tag, beside=ask.path)
     data = replace(data, modality=_normalised(data.modality, inputs, settings))
     said = [found.said]
@@ -302,29 +308,35 @@ def _normalised(modality: Any, inputs: Inputs | None, settings: Json) -> Any:
     """Return `modality` with mean and deviation of the weights' inputs, unless the user chose them."""
     if inputs is None:
         return modality
-    config = modality.config
+    section = _section(modality)
+    config = _pictures(modality)
     for name in ("mean", "std"):
-        if f"modality.{name}" not in settings:
+        if f"{section}.{name}" not in settings:
             values = getattr(inputs, name)
             if config.channels != len(values):
                 values = (sum(values) / len(values),) * config.channels
             config = config.model_copy(update={name: values})
-    return type(modality)(config)
+    return type(modality)(config) if modality.name == "image" else modality.with_pictures(config)
+
+
+def _pictures(modality: Any) -> Any:
+    """Return how pictures are prepared."""
+    return modality.config if modality.name == "image" else modality.config.image
 
 
 def _told_of_inputs(inputs: Inputs | None, data: Data, settings: Json) -> list[str]:
     """Return in words how records are prepared for the weights."""
     if inputs is None:
         return []
-    config = cast("Any", data.modality.config)
+    section, config = _section(data.modality), _pictures(data.modality)
     mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (config.mean, config.std))
     said = []
-    if not {"modality.mean", "modality.std"} <= settings.keys():
+    if not {f"{section}.mean", f"{section}.std"} <= settings.keys():
         said.append(f"mean {mean} and deviation {std}: of the inputs of {inputs.source}")
     if config.size < 0.75 * inputs.size:
         said.append(
             f"records of {config.size} px, as they are; the weights learned from {inputs.size} px, so a larger "
-            f"modality.size may do better (and takes longer): modality.size={min(inputs.size, 4 * config.size)}"
+            f"{section}.size may do better (and takes longer): {section}.size={min(inputs.size, 4 * config.size)}"
         )
     return said
 

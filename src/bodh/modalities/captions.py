@@ -113,6 +113,10 @@ class Modality:
         changes = {"image": pictures, "special": codec.special, "tokenizer": codec.name}
         return cls(given.model_copy(update=changes), {FILE: codec.definition})
 
+    def with_pictures(self, pictures: ImageConfig) -> Modality:
+        """Return the same modality, its pictures prepared as `pictures` says."""
+        return Modality(self.config.model_copy(update={"image": pictures}), self.files())
+
     def files(self) -> dict[str, bytes]:
         """Return what must lie beside model.json to build the modality again, by file name."""
         return {FILE: self._codec.definition}

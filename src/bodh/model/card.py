@@ -56,7 +56,7 @@ def card(manifest: Manifest, *, parameters: int, name: str) -> str:
 
 def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
     kind = manifest.modality.name
-    words = KINDS.get("text" if kind == "pairs" else kind, KINDS[""])
+    words = KINDS.get({"pairs": "text", "captions": "image"}.get(kind, kind), KINDS[""])
     data = manifest.provenance.get("data")
     data = data if isinstance(data, dict) else {}
     objective = manifest.provenance.get("objective")
@@ -76,6 +76,8 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
         "training_records": f"{data['records']:,}" if isinstance(data.get("records"), int) else "",
         "classifies": manifest.task not in {None, "regress", *WRITTEN},
         "writes": manifest.task == "sequence",
+        "captions": kind == "captions",
+        "sees": kind in {"image", "captions"},
         "answers": manifest.task == "span",
         "reads_texts": kind in {"text", "pairs"},
         "speaks": manifest.task == "tokens",
