@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bodh.contracts import Modality, RecordStore, Shard, View, derive_seed
-from bodh.errors import ModelError
+from bodh.errors import ConfigError, ModelError
 from bodh.model import capabilities, networks
 from bodh.model.capabilities import EMBEDDING, PROBABILITIES, VALUE, Capability
 from bodh.model.folder import RECORDS, WEIGHTS, Folder, read_folder
@@ -24,6 +24,8 @@ from bodh.model.modality import insist_on_match, modality_of
 
 BATCH = 256
 """Records in one pass where nobody asks for another number."""
+LOOKED_AT = 16
+"""Weak views of one record, of which one at least must be another than the record itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,11 @@ class LoadedModel:
 
         Raises:
             UnknownName: the model has no head.
+            ConfigError: weak views of these records are the records themselves.
         """
         capability = self.capability("predict")
+        if views > 1 and len(rows):
+            self._insist_on_weak_views(rows[:1])
         measures = self.manifest.task == "regress"
         total = self.compute(rows, capability)[VALUE if measures else PROBABILITIES]
         spec = (View("weak"),) * (views - 1)
@@ -139,6 +144,15 @@ class LoadedModel:
             total += told.float().cpu().numpy()
         result: np.ndarray = total / views
         return result
+
+    def _insist_on_weak_views(self, row: np.ndarray) -> None:
+        alone, spec = Shard(0, 1, 1), (View("plain"), *(View("weak"),) * LOOKED_AT)
+        plain, *weak = self.modality.views(row, spec, derive_seed("test-views"), alone, self.device)
+        if all(torch.equal(plain, view) for view in weak):
+            raise ConfigError(
+                f"views: weak views of {self.modality.name} records are the records themselves, so averaging over some "
+                "changes nothing; leave views out"
+            )
 
     def records(self) -> np.ndarray:
         """Return the real standardised records that the model carries for parity checks.
@@ -186,7 +200,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
     manifest = verified.manifest
     try:
         modality = modality_of(manifest.modality, verified.read)
-        insist_on_match(modality, manifest.specs()["backbone"])
+        insist_on_match(modality, manifest.specs())
         restored = networks.restore(manifest.specs(), verified.read(WEIGHTS))
     except ModelError as error:
         told = str(error)

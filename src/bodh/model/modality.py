@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from bodh import _catalog
@@ -101,10 +101,18 @@ def shown(modality: Modality, row: np.ndarray, size: int) -> bytes | str:
     return words if len(words) <= 4 * size else words[: 4 * size - 1] + "…"
 
 
-def insist_on_match(modality: Modality, backbone: NetworkSpec) -> None:
-    """Raise ModelError where `backbone` was built for other records than `modality` prepares: another tokenizer."""
-    for name, value in getattr(modality, "network_arguments", {}).items():
-        if (built := backbone.arguments.get(name)) != value:
+def insist_on_match(modality: Modality, networks: Mapping[str, NetworkSpec]) -> None:
+    """Raise ModelError where networks were built for other records than `modality` prepares: another tokenizer.
+
+    Args:
+        modality: of the model.
+        networks: {"backbone": …} and maybe {"head": …}.
+    """
+    expected = [("backbone", name, value) for name, value in getattr(modality, "network_arguments", {}).items()]
+    if "head" in networks and "vocabulary" in networks["head"].arguments and hasattr(modality, "tokens"):
+        expected.append(("head", "vocabulary", cast("Any", modality).tokens().vocabulary))
+    for part, name, value in expected:
+        if (built := networks[part].arguments.get(name)) != value:
             raise ModelError(
                 f"the tokenizer and the network do not belong together: {name} is {value} there, {built} here; "
                 "copy the whole folder again, or train with this tokenizer"

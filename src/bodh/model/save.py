@@ -71,7 +71,7 @@ def save_model(
         raise ModelError("a model is saved with some real records, for parity checks; none were given")
     records = np.ascontiguousarray(records[:LARGEST_RECORDS])
     specs = networks.specs_of(network)
-    insist_on_match(modality, specs["backbone"])
+    insist_on_match(modality, specs)
     weights = networks.flat_weights(network)
     networks.check_fit(specs, weights)
     manifest = Manifest(
