@@ -121,10 +121,18 @@ def _backbone(*, causal: bool = False, dropout: float = 0.0) -> Any:
     ).double()
 
 
-def test_documents_of_packed_rows_are_learned_from_as_if_each_stood_alone() -> None:
-    ours = causal_lm.build(_backbone(causal=True), causal_lm.Config(), FACTS).double()
-    ids = _ids(1)
-    ids[0, 9], ids[0, 10] = 3, 2
+@pytest.mark.parametrize("same", [False, True])
+def test_documents_of_packed_rows_are_learned_from_as_if_each_stood_alone(same: bool) -> None:
+    """Also where one token is begin, end and padding, as GPT-2's."""
+    special, ids = (2, 3), _ids(1)
+    backbone = _backbone(causal=True)
+    facts = FACTS
+    if same:
+        special = (3, 3)
+        facts = replace(FACTS, tokens=replace(TOKENS, padding=3, begin=3))
+        backbone.padding = 3
+    ids[0, 0], ids[0, 9], ids[0, 10] = special[0], special[1], special[0]
+    ours = causal_lm.build(backbone, causal_lm.Config(), facts).double()
     ours.eval()
     mine = ours(Batch((ids,), torch.arange(1), None, seed=0), NOW).loss
     parts = []

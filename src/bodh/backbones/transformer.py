@@ -245,7 +245,7 @@ class Transformer(nn.Module):
             seen = real | ~real.any(dim=1, keepdim=True)
             return additive(seen[:, None, None], self.embedding.weight)
         seen = documents[:, :, None] == documents[:, None, :]
-        if real is not None:
+        if real is not None and not self.causal:
             seen = seen & real[:, None, :]
         own = torch.eye(documents.shape[1], dtype=torch.bool, device=documents.device)
         seen = seen | own

@@ -132,17 +132,26 @@ def reader(backbone: Backbone, tokens: Tokens | None, *, objective: str, causal:
     return found
 
 
-def documents_of(ids: Tensor, end: int) -> Tensor | None:
+def documents_of(ids: Tensor, tokens: Tokens) -> Tensor | None:
     """Return the numbers of the documents in packed rows `[n t]`; None where every row is of one.
+
+    Whatever follows the end of a document is another one. Where one token is both begin and end, as GPT-2's, the
+    second of two in a row begins a document, and a single one between other tokens ends one.
 
     Args:
         ids: `[n t]`.
-        end: the id that ends every document; whatever follows it is another one.
+        tokens: of the tokenizer.
     """
-    ends = ids == end
-    if not bool(ends[:, :-1].any()):
+    ends = ids == tokens.end
+    starts = torch.zeros_like(ends)
+    starts[:, 1:] = ends[:, :-1]
+    if tokens.begin == tokens.end:
+        begun = starts & ~ends  # what follows the begin of its own document, or the end of another
+        begun[:, 2:] &= ends[:, :-2]
+        starts &= ~begun
+    if not bool(starts.any()):
         return None  # and attention needs no mask, which is quicker
-    return ends.cumsum(dim=1) - ends.long()
+    return starts.cumsum(dim=1)
 
 
 def perplexity(loss: Tensor, bytes_per_token: float = 0.0) -> dict[str, Tensor]:

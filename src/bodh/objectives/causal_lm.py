@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from bodh.config.base import Config as BaseConfig
@@ -51,7 +52,7 @@ class CausalLM(nn.Module):
         self.backbone = backbone
         self.head = head
         self.head.tie(backbone.embedding)
-        self.end = tokens.end
+        self.tokens = tokens
         self.padding = tokens.padding
         self.bytes_per_token = bytes_per_token
 
@@ -63,13 +64,20 @@ class CausalLM(nn.Module):
         """Return the loss of guessing every token of the batch but the first ones of rows and documents."""
         ids = batch.views[0]  # [n t+1]
         x, y = ids[:, :-1], ids[:, 1:]
-        tokens = cast("Tensor", self.backbone.features(x, documents_of(x, self.end)).tokens)
-        counts = (y != self.padding) & (x != self.end)  # [n t]
+        tokens = cast("Tensor", self.backbone.features(x, documents_of(x, self.tokens)).tokens)
+        counts = self._to_be_guessed(ids)
         if bool(counts.all()):
             loss = self.head.loss(tokens.flatten(0, 1), y.flatten())
         else:
             loss = self.head.loss(tokens[counts], y[counts])
         return StepOutput(loss, perplexity(loss, self.bytes_per_token))
+
+    def _to_be_guessed(self, ids: Tensor) -> Tensor:
+        """Return which tokens after the first are guessed, bool `[n t]`: those of the document of the one before."""
+        # the end of a text is guessed, also where the same token fills rows up: packed rows hold none that does
+        told = ids[:, 1:] != self.padding if self.padding != self.tokens.end else torch.ones_like(ids[:, 1:]).bool()
+        documents = documents_of(ids, self.tokens)  # [n t+1]
+        return told if documents is None else told & (documents[:, 1:] == documents[:, :-1])
 
     def forward(self, batch: Batch, progress: Progress) -> StepOutput:
         """Call `step`."""

@@ -96,7 +96,7 @@ class MaskedLM(nn.Module):
         """Return the loss of guessing what was hidden."""
         ids = batch.views[0]
         seen, where = hide(ids, self.tokens, self.config, seed=batch.seed)
-        tokens = cast("Tensor", self.backbone.features(seen, documents_of(ids, self.tokens.end)).tokens)
+        tokens = cast("Tensor", self.backbone.features(seen, documents_of(ids, self.tokens)).tokens)
         loss = self.head.loss(tokens[where], ids[where])
         return StepOutput(loss, perplexity(loss))
 

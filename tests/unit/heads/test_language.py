@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,8 +56,27 @@ def test_a_tied_head_goes_on_from_a_trained_one_without_touching_the_embedding()
 
 def test_documents_are_numbered_where_there_are_several() -> None:
     ids = torch.tensor([[7, 3, 2, 8, 3, 2], [2, 9, 9, 9, 9, 9]])
-    assert torch.equal(language.documents_of(ids, 3), torch.tensor([[0, 0, 1, 1, 1, 2], [0] * 6]))
-    assert language.documents_of(torch.tensor([[2, 9, 3], [2, 9, 9]]), 3) is None
+    assert torch.equal(language.documents_of(ids, TOKENS), torch.tensor([[0, 0, 1, 1, 1, 2], [0] * 6]))
+    assert language.documents_of(torch.tensor([[2, 9, 3], [2, 9, 9]]), TOKENS) is None
+
+
+def test_documents_where_one_token_is_begin_and_end() -> None:
+    """As GPT-2's, whose texts stand between two of the same: end and begin of two texts lie beside each other."""
+    same = replace(TOKENS, padding=3, begin=3, end=3)
+    rows = torch.tensor(
+        [
+            [3, 7, 8, 3, 3, 9, 3, 3, 6],  # from the begin of a text
+            [7, 8, 3, 3, 9, 9, 9, 3, 3],  # from its middle
+            [3, 3, 9, 9, 3, 3, 8, 8, 8],  # from its end
+            [7, 8, 3, 9, 9, 3, 6, 6, 6],  # where texts have no begin, one ends each
+        ]
+    )
+    told = [
+        [0, 0, 0, 0, 1, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1, 1, 1, 2], [0, 1, 1, 1, 1, 2, 2, 2, 2],
+        [0, 0, 0, 1, 1, 1, 2, 2, 2],
+    ]  # fmt: skip
+    assert language.documents_of(rows, same).tolist() == told
+    assert language.documents_of(torch.tensor([[3, 9, 8, 3], [9, 9, 9, 9]]), same) is None
 
 
 def test_bits_a_byte() -> None:
