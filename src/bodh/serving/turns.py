@@ -116,9 +116,11 @@ class Turns:
             self._changed.notify()
         self._thread.join(max(0.0, seconds))
         with self._changed:
-            left, self._jobs = [*self._writing, *self._jobs], deque()
-        for job in left:
+            begun, left, self._jobs = self._writing, list(self._jobs), deque()
+        for job in begun:
             job.leave()
+        for job in left:
+            job.end(Closed())
         self._thread.join(5.0)
 
     def _work(self) -> None:

@@ -128,7 +128,6 @@ async def model(request: Request) -> JSONResponse:
     return JSONResponse(
         {
             **_summary(served),
-            "input": served.model.input.model_dump(mode="json"),
             "outputs": list(served.model.outputs),
             "sha256": served.model.digest,
             "limits": {
@@ -242,6 +241,7 @@ def _summary(served: Served) -> Json:
         "can": list(served.routes),
         "modality": manifest.modality.name,
         "task": manifest.task,
+        "input": served.model.input.model_dump(mode="json"),
         "class_names": list(manifest.class_names),
         "neighbours_among": len(served.index) if served.index is not None else 0,
     }

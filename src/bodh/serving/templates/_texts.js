@@ -65,14 +65,13 @@
       told.replaceChildren();
       at("wrote").hidden = false;
       if (way === "generate") {
-        const from = performance.now();
         told.append(make("span", text, "given"));
         told.classList.add("writing");
         for await (const [kind, data] of events(reply)) {
           if (kind === "text") told.append(data.text);
           else if (kind === "error") { at("problem").textContent = data.error; at("wrong").hidden = false; }
           else {
-            const [one] = data.records, rate = Math.round(1000 * one.tokens / (performance.now() - from));
+            const [one] = data.records, rate = Math.round(1000 * one.tokens / Math.max(1, data.milliseconds));
             facts(data, [`${one.tokens} tokens`, one.ended ? "came to its end" : "as long as it may be", `${rate} tokens a second`]);
           }
         }
