@@ -151,6 +151,10 @@ def _path_readers(modality: Modality, text: str) -> Iterator[Reader]:
     """Yield one reader for a file that is one record, or one for every record of a folder, data file or data set."""
     path = Path(text)
     many = TEXT_SUFFIXES if _reads_texts(modality) else DATA_SUFFIXES
+    if hasattr(modality, "of_words"):
+        from bodh.records.sources import _conll
+
+        many = {*many, *_conll.SUFFIXES}
     if path.is_file() and path.suffix.lower() not in many:
         yield text, path.read_bytes
         return
