@@ -173,3 +173,9 @@ def test_pairs_of_texts_know_where_too(tmp_path):
     (tmp_path / "texts.csv").write_text("one,two,ok\na dog,ein Hund,yes\na cat,x,no\n", encoding="utf-8")
     source = open_source(tmp_path / "texts.csv", input="one", target="two", where="ok=yes")
     assert (source.modality, len(source)) == ("pairs", 1)
+
+
+def test_true_sentences_of_nlvr(shared):
+    source = open_source(shared / "nlvr", input="image", target="sentence", where="label=1")
+    assert {part: int((source.splits == part).sum()) for part in ("train", "test")} == {"train": 1103, "test": 546}
+    assert _read(source, 0)[1] == ["Each grey box contains atleast one yellow object touching the edge"]
