@@ -97,7 +97,7 @@ def test_it_is_measured_beside_floors(model: bodh.Model, boxes: Path):
     assert "What it wrote" in page
     assert "डिब्बा" in page
     told = json.loads((model.run / "evaluation.json").read_text("utf-8"))
-    assert "40 test pictures with 2 references each" in told["notes"]["caption"]
+    assert "40 test pictures with 2 sentences each" in told["notes"]["caption"]
     assert told["figures"]["caption"]["pretrained"]["references"] == 2
     with pytest.raises(DataError, match="models of another kind"):
         bodh.evaluate(model, str(boxes), protocol="translate")

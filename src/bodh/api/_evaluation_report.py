@@ -221,7 +221,12 @@ def written(context: Context, told: Sequence[Told]) -> list[Block]:
     ]
     rows = [pictures[start : start + 4] for start in range(0, len(pictures), 4)]
     return [
-        Gallery("What it wrote", rows, note="test records, evenly spaced; what the model wrote, then what people did")
+        Gallery(
+            "What it wrote",
+            rows,
+            note="test records, evenly spaced; what the model wrote, then what people did",
+            large=True,
+        )
     ]
 
 

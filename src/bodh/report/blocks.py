@@ -110,6 +110,8 @@ class Gallery:
     title: str
     rows: list[list[Picture]]
     note: str = ""
+    large: bool = False
+    """pictures are twice as large, with room for sentences below"""
 
 
 @dataclass(frozen=True, slots=True)

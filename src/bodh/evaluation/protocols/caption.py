@@ -58,7 +58,8 @@ def run(context: Context) -> ProtocolResult:
     figures, signatures = translation.figures(systems, references, draws=context.config.bootstrap)
     several = sum(map(len, references)) / len(references)
     figures[PRETRAINED] |= {"records": len(pictures), "references": several, "different": len(set(written))}
-    what = f"{len(pictures):,} test pictures with {several:.3g} references each"
+    each = "one sentence each" if several == 1 else f"{several:.3g} sentences each"
+    what = f"{len(pictures):,} test pictures with {each}"
     told = _writing.note(what, signatures, beams=beams, draws=context.config.bootstrap)
     told += f"; {len(set(written)):,} different captions were written"
     table = Grid("What it writes", [_writing.row(NAMES[arm], found) for arm, found in figures.items()], told)
