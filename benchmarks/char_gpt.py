@@ -195,7 +195,7 @@ def ours(
         out=out, seed=seed, device=device, **settings,
     )  # fmt: skip
     records = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    pieces = [PIECE * setting.batch / r["images_per_second"] for r in records if r["kind"] == "step"]
+    pieces = [PIECE * setting.batch / r["records_per_second"] for r in records if r["kind"] == "step"]
     model = load_model(out / "model")
     network, modality = model.network.to(device).eval(), model.modality
     ids = modality.encode(val)[1:-1].astype(np.int64)  # type: ignore[attr-defined]

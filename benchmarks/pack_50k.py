@@ -106,9 +106,9 @@ def main() -> None:
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime + resource.getrusage(resource.RUSAGE_SELF).ru_utime
     print(json.dumps({
         "records": len(store), "decoded_mb": decoded / 1e6, "open_seconds": opened, "pack_seconds": seconds,
-        "cpu_seconds": used, "images_per_second": len(store) / seconds, "open_again_seconds": again,
+        "cpu_seconds": used, "records_per_second": len(store) / seconds, "open_again_seconds": again,
         "own_mb_before": before / 1e6, "own_peak_mb": watch.own / 1e6, "all_processes_peak_mb": watch.all / 1e6,
-        "read_images_per_second": batches.size / reading if len(batches) else None,
+        "read_records_per_second": batches.size / reading if len(batches) else None,
     }, indent=1))  # fmt: skip
 
 

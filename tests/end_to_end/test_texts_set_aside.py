@@ -14,7 +14,7 @@ import bodh
 from bodh.api._settings import DataConfig
 from bodh.api._training import open_data, prepare_data
 from bodh.config.resolve import resolve
-from bodh.errors import DataError
+from bodh.errors import ConfigError, DataError
 from bodh.evaluation.config import EvaluationConfig
 from bodh.evaluation.context import Context
 from bodh.modalities.text import Modality, TextConfig
@@ -119,3 +119,30 @@ def test_the_setting_is_told() -> None:
     config = resolve({"data.set_aside": "false"}, {"data": DataConfig})["data"]
     assert isinstance(config, DataConfig)
     assert config.set_aside is False
+
+
+def test_a_run_of_texts_tells_its_pace(lines: Path, tmp_path: Path) -> None:
+    steps = {"epochs": 1, "log_every": 2}
+    packed = bodh.pretrain(lines, objective="masked_lm", out=tmp_path / "packed", **SMALL | steps)
+    told = packed.manifest.metrics
+    assert told["padding"] == 0
+    assert told["tokens_per_second"] == pytest.approx(16 * told["records_per_second"], rel=1e-2)
+    padded = bodh.pretrain(lines, objective="simclr", out=tmp_path / "padded", **SMALL | steps)
+    assert 0 < padded.manifest.metrics["padding"] < 1
+
+
+def test_columns_of_a_table_without_header_are_named_by_number(tmp_path: Path) -> None:
+    table = tmp_path / "animals.csv"
+    table.write_text("\n".join(f'{n % 2},"{line}, it does"' for n, line in enumerate(LINES)), encoding="utf-8")
+    config = resolve({"data.input": 2, "data.label": 1}, {"data": DataConfig})["data"]
+    assert isinstance(config, DataConfig)
+    source = open_data(table, config)
+    assert source.read(0).decode() == f"{LINES[0]}, it does"  # type: ignore[union-attr]
+    assert source.class_names == ("0", "1")
+
+
+def test_texts_have_no_weak_views_to_average(lines: Path, tmp_path: Path) -> None:
+    labelled = (LINES, [line.split()[1] for line in LINES])
+    model = bodh.finetune(labelled, start="transformer", out=tmp_path / "run", **SMALL)
+    with pytest.raises(ConfigError, match="weak views of text records are the records themselves"):
+        model.predict(LINES[:2], views=4)

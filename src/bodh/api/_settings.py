@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bodh import _catalog
 from bodh.config.base import Config
@@ -60,6 +60,12 @@ class DataConfig(Config):
     cache: Path | None = Field(None, description="folder of decoded records; None: the cache folder of this user")
     budget_gb: float | None = Field(None, gt=0, description="disk for decoded records; None: half of what is free")
     workers: int | None = Field(None, ge=0, description="processes that decode; None: one a core")
+
+    @field_validator("input", "label", "target", "negative", mode="before")
+    @classmethod
+    def _by_number(cls, given: Any) -> Any:
+        """Columns of files without a header are called 1, 2, …, which reads as a number."""
+        return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
 @dataclass(frozen=True)

@@ -310,6 +310,7 @@ def execute(job: Job) -> Path:
     """
     from bodh.api._training_report import write_report
     from bodh.train.engine import engine as start_engine
+    from bodh.train.log import pace
 
     with start_engine(job.device, job.config.precision) as engine:
         check_batch(job.config.batch, len(job.rows[1]), job.data.source)
@@ -340,7 +341,8 @@ def execute(job: Job) -> Path:
                 "settings": job.config.model_dump(mode="json"), "choice": outcome.choice, "notes": job.notes,
             }  # fmt: skip
             kept = job.finish(cast("Objective", trained).keep())
-            metrics = {**outcome.scores, "skipped_steps": outcome.skipped, **calibrated(job, kept)}
+            told = {"skipped_steps": outcome.skipped, **pace(run / "log.jsonl")}
+            metrics = {**outcome.scores, **told, **calibrated(job, kept)}
             save_result(run, job.data, kept, provenance=provenance, metrics=metrics)
             write_report(run, job)
         engine.wait()
@@ -411,6 +413,7 @@ def save_result(run: Path, data: Data, network: nn.ModuleDict, *, provenance: Js
     task: Task | None = getattr(network["head"], "task", data.task) if "head" in network else None
     origin = {"name": data.source.name, "fingerprint": data.store.fingerprint, "records": len(data.train)}
     origin |= {"set_aside": len(data.aside)} if len(data.aside) else {}
+    origin |= {"labelled": True} if data.store.targets is not None else {}
     save_model(
         run / "model",
         network=network,

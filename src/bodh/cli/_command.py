@@ -49,6 +49,7 @@ class Command:
         lines: what a program that reads the output wants instead of tables, one JSON object a line; or None.
         arrange: takes (values by parameter, words after them) and returns both, where words may stand for more than
             the parameter in whose place they are; or None.
+        typed: whether `show` gets the arguments as they were typed too, as "typed".
         live: takes the result itself, prints it while it comes and returns True, or returns False where it is there
             all at once; or None.
     """
@@ -57,6 +58,7 @@ class Command:
     show: Callable[[Json, Console], None]
     lines: Callable[[Json], list[Json]] | None = None
     arrange: Callable[[dict[str, Any], list[str]], tuple[dict[str, Any], list[str]]] | None = None
+    typed: bool = False
     live: Callable[[Any], bool] | None = None
 
 

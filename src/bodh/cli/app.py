@@ -108,7 +108,8 @@ def _show(call: Call, result: Any) -> None:
         for line in call.command.lines(payload):
             print(_output.as_line(line))
     else:
-        call.command.show(payload, _output.console())
+        typed = {"typed": dict(call.arguments)} if call.command.typed else {}
+        call.command.show(payload | typed, _output.console())
 
 
 def _as_json(call: Call, stdout: TextIO) -> int:

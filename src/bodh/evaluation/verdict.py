@@ -98,9 +98,10 @@ def decide(contests: Sequence[Contest], *, classes: int, missing: Sequence[str] 
     behind = _behind(contests, evidence, at)
     left_out = f" (Not compared with: {', '.join(TITLES[arm] for arm in missing)}.)" if missing else ""
     if draws < FEWEST_DRAWS or records < FEWEST_RECORDS:
-        few = f"{draws} label draw{'s' * (draws > 1)}" if draws < FEWEST_DRAWS else f"{records} test records"
+        few = f"{draws} label draws" if draws < FEWEST_DRAWS else f"{records} test records"
+        few = f"{few} are" if (draws if draws < FEWEST_DRAWS else records) > 1 else f"{few.removesuffix('s')} is"
         need = f"at least {FEWEST_DRAWS}" if draws < FEWEST_DRAWS else f"at least {FEWEST_RECORDS}"
-        return Verdict("cannot tell", f"{few} are too few to tell ({need} are needed). {gain}{left_out}", evidence)
+        return Verdict("cannot tell", f"{few} too few to tell ({need} are needed). {gain}{left_out}", evidence)
     better, worse = counted.count("better"), counted.count("worse")
     helped: Helped = "cannot tell"
     if 2 * better >= len(counted) and not worse:

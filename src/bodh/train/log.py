@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -60,6 +61,18 @@ def read(path: Path) -> list[Json]:
         except json.JSONDecodeError:
             logger.debug("left out a line of %s that was cut short", path)
     return records
+
+
+def pace(path: Path) -> Json:
+    """Return how quick a run was: the middle of its log's rates, and of texts how much of all tokens was padding."""
+    steps = [record for record in read(path) if record.get("kind") == "step"]
+    found = {}
+    for name in ("records_per_second", "tokens_per_second"):
+        if rates := [record[name] for record in steps if name in record]:
+            found[name] = round(statistics.median(rates), 1)
+    if shares := [record["padding"] for record in steps if "padding" in record]:
+        found["padding"] = round(statistics.fmean(shares), 4)
+    return found
 
 
 def _line(record: Json) -> str:
@@ -130,7 +143,7 @@ class Progress:
 def _rate(record: Json) -> str:
     """Return how quick a step record says that it went: tokens of texts, whatever their rows, else records."""
     if "tokens_per_second" not in record:
-        return f"{record['images_per_second']:,.0f} records/s"
+        return f"{record['records_per_second']:,.0f} records/s"
     padding = f", {record['padding']:.0%} padding" if record["padding"] >= 0.005 else ""
     return f"{record['tokens_per_second']:,.0f} tokens/s{padding}"
 

@@ -280,7 +280,7 @@ def _step_record(training: Training, figures: dict[str, Tensor], steps: int, sec
         "steps": training.plan.steps,
         "epoch": training.feed.epoch(training.step - 1),
         "lr": max(group["lr"] for group in training.optimiser.param_groups),
-        "images_per_second": steps / seconds * training.config.batch,
+        "records_per_second": steps / seconds * training.config.batch,
         **training.tally.figures(training.engine, seconds),
         "seconds": training.elapsed(),
         "skipped": training.skipped,

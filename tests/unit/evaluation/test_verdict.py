@@ -81,7 +81,12 @@ def test_surely_no_gain_worth_having_is_a_no() -> None:
 
 @pytest.mark.parametrize(
     ("draws", "records", "few"),
-    [(2, 500, "2 label draws"), (1, 500, "1 label draw"), (5, 10, "10 test records")],
+    [
+        (2, 500, "2 label draws are too"),
+        (1, 500, "1 label draw is too"),
+        (5, 10, "10 test records are too"),
+        (5, 1, "1 test record is"),
+    ],
 )
 def test_too_few_draws_or_records_cannot_tell_however_large_the_gain(draws: int, records: int, few: str) -> None:
     arms = {"pretrained": np.ones((draws, records)), "raw": np.zeros((draws, records))}
