@@ -66,9 +66,11 @@ def asked(modality: Modality, config: BaseModel | None) -> Modality:
     """
     own: Any = cast("Any", modality).config
     wanted = {} if config is None else config.model_dump(exclude_unset=True)
-    views = wanted.pop("views", {})
-    for name, value in wanted.items():
-        kept = getattr(own, name)
+    # of pictures that are a part of records: what is asked of them, one by one
+    inner = wanted.pop("image", {}) if hasattr(own, "image") else {}
+    views = (inner or wanted).pop("views", {})
+    for name, value in [*wanted.items(), *((f"image.{key}", value) for key, value in inner.items())]:
+        kept = getattr(own.image if name.startswith("image.") else own, name.removeprefix("image."))
         # of a path to a tokenizer, a model keeps the end
         if value != kept and not (isinstance(value, str) and isinstance(kept, str) and value.endswith("/" + kept)):
             raise ConfigError(
@@ -78,8 +80,11 @@ def asked(modality: Modality, config: BaseModel | None) -> Modality:
     if not views:
         return modality
     files = (files_of(modality),) if hasattr(modality, "files") else ()
-    varied = own.model_validate(own.model_dump() | {"views": own.views.model_dump() | views})
-    return cast("Modality", type(modality)(varied, *files))
+    pictures = getattr(own, "image", own)
+    varied = pictures.model_validate(pictures.model_dump() | {"views": pictures.views.model_dump() | views})
+    if pictures is not own:
+        varied = own.model_copy(update={"image": varied})
+    return cast("Modality", cast("Any", type(modality))(varied, *files))
 
 
 def files_of(modality: Modality) -> dict[str, bytes]:
