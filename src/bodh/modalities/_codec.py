@@ -25,6 +25,10 @@ log = logging.getLogger("bodh")
 
 SAMPLE_BYTES = 2**27
 """Bytes of training texts that a tokenizer is trained on at most, evenly spaced over the records."""
+PIECE = 2**16
+"""Characters of a text that a tokenizer reads at once."""
+_SEARCHED = 4096
+"""Of these, in how many at the end a place to cut is looked for."""
 MULTIPLE = 8
 """Rows are filled up to a multiple of this many tokens: few shapes, which fit the hardware."""
 
@@ -32,7 +36,8 @@ LOOKED_AHEAD = 100
 """Tokens in which the start of a word is looked for, where a text is divided."""
 
 _PROBED = 200
-"""Texts by which it is judged whether a tokenizer knows them."""
+_PROBED_LETTERS = 2000
+"""Texts by which it is judged whether a tokenizer knows them, and what is read of each."""
 _UNKNOWN = 0.02
 """Share of their tokens that may be unknown to it before that is told."""
 
@@ -90,7 +95,7 @@ class Codec:
             "texts: %s tokenizer of %d ids, rows of up to %d tokens",
             tokenizer if tokenizer in KINDS else "a published", fitted.tokens.vocabulary, length,
         )  # fmt: skip
-        rows = [fitted.row(text)[1:-1] for text in first]
+        rows = [fitted.row(text[:_PROBED_LETTERS])[1:-1] for text in first]
         unknown = sum(int((row == fitted.tokens.unknown).sum()) for row in rows) / max(1, sum(map(len, rows)))
         if unknown > _UNKNOWN:
             log.warning(
@@ -113,9 +118,10 @@ class Codec:
             text: any.
             marked: special tokens in it ("[MASK]") are themselves; else what looks like one is text.
         """
-        ids = (self._marked if marked else self._literal).encode(text, add_special_tokens=False).ids
+        tokenizer = self._marked if marked else self._literal
         begin = [] if self.special.begin is None else [self.special.begin]
-        return np.array([*begin, *ids, self.special.end], np.int32)
+        parts = [np.array(tokenizer.encode(part, add_special_tokens=False).ids, np.int32) for part in pieces(text)]
+        return np.concatenate([np.array(begin, np.int32), *parts, np.array([self.special.end], np.int32)])
 
     def words(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return (begin + ids + end of the words with a space between, int32 `[t]`; where each word begins, `[w]`).
@@ -261,6 +267,33 @@ def text_of(raw: bytes | np.ndarray) -> str:
     return text
 
 
+def pieces(text: str, most: int = PIECE) -> Iterator[str]:
+    """Yield `text` in parts: a tokenizer needs hundreds of bytes a letter of what it reads at once.
+
+    It is cut before a space between two words, where every kind of tokenizer cuts too; far from any, before a letter.
+
+    Args:
+        text: any.
+        most: characters of a part; a shorter text is one part.
+    """
+    start = 0
+    while len(text) - start > most:
+        stop = start + most
+        cut = next(
+            (at for at in range(stop, stop - min(most, _SEARCHED), -1) if text[at] == " " and _between_words(text, at)),
+            stop,
+        )
+        while cut == stop and stop > start + 1 and unicodedata.category(text[cut]).startswith("M"):
+            cut = stop = stop - 1  # a vowel sign stays with its letter
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
+
+
+def _between_words(text: str, place: int) -> bool:
+    return not text[place - 1].isspace() and not text[place + 1 : place + 2].isspace()
+
+
 def sample(source: Source, texts_of: Callable[[bytes | np.ndarray], Sequence[str]]) -> Iterator[str]:
     """Yield training texts of `source`, evenly spaced where they are many.
 
@@ -279,7 +312,7 @@ def sample(source: Source, texts_of: Callable[[bytes | np.ndarray], Sequence[str
         if size > SAMPLE_BYTES:
             count = max(100, int(len(positions) * SAMPLE_BYTES / size))
             order = positions[np.linspace(0, len(positions) - 1, count).astype(np.int64)]
-    found, first = 0, "no training records"
+    found, left, first = 0, SAMPLE_BYTES, "no training records"
     for position in order.tolist():
         try:
             texts = texts_of(source.read(position))
@@ -287,6 +320,11 @@ def sample(source: Source, texts_of: Callable[[bytes | np.ndarray], Sequence[str
             first = f"{source.ids[position]}: {error}" if not found and first == "no training records" else first
             continue
         found += 1
-        yield from texts
+        for part in itertools.chain.from_iterable(map(pieces, texts)):
+            if left > 0:
+                yield part
+            left -= len(part.encode("utf-8", "replace"))
+        if left <= 0:
+            break
     if not found:
         raise DataError(f"none of {len(order)} records of {source.name} is a readable text; {first}")

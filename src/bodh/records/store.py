@@ -28,6 +28,8 @@ _log = logging.getLogger("bodh")
 TOLERANCE = 0.05
 """Share of broken records above which nothing is trained."""
 _PROBES = 12
+_SLOW = 5.0
+"""Seconds of decoding one record above which no more are tried out."""
 _CHUNK_SECONDS = 0.05
 _WORTH_A_WORKER = 0.8
 """Seconds of decoding for which starting a process pays."""
@@ -235,7 +237,10 @@ class _Probe:
 
 def _probe(source: Source, modality: Modality) -> _Probe:
     positions = np.unique(np.linspace(0, len(source) - 1, _PROBES).astype(np.int64)).tolist()
-    decode(source, modality, positions[0])  # the first one pays for imports and for opening files
+    start = time.perf_counter()
+    first = decode(source, modality, positions[0])  # pays for imports and for opening files
+    if (seconds := time.perf_counter() - start) > _SLOW and not isinstance(first, str):
+        return _Probe(float(first.nbytes), seconds)  # one enormous record
     sizes, start = [], time.perf_counter()
     for position in positions:
         row = decode(source, modality, position)

@@ -18,7 +18,7 @@ import torch
 from bodh.contracts import Modality as Seam
 from bodh.contracts import Shard, View
 from bodh.errors import BadRecord, ConfigError, DataError, ModelError
-from bodh.modalities import _tokenizers
+from bodh.modalities import _codec, _tokenizers
 from bodh.modalities._tokenizers import FILE, KINDS
 from bodh.modalities.text import Modality, TextConfig
 from bodh.model.modality import asked
@@ -237,3 +237,26 @@ def test_a_model_keeps_its_reading_and_takes_other_views() -> None:
         asked(model, TextConfig(length=32))
     with pytest.raises(ConfigError, match=r"modality\.tokenizer=unigram is given, .* modality\.tokenizer=bpe"):
         asked(model, TextConfig(tokenizer="unigram"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_text_is_read_in_parts_as_if_it_were_read_at_once(kind, hindi, monkeypatch) -> None:
+    text = " ".join(hindi)[:20_000] + "  two spaces,\n a line " + " ".join(ENGLISH) * 20
+    model = fitted(hindi, kind)
+    whole = model.encode(text), model.decode(text.encode())
+    monkeypatch.setattr(_codec.pieces, "__defaults__", (500,))
+    assert np.array_equal(model.encode(text), whole[0])
+    assert np.array_equal(model.decode(text.encode()), whole[1])
+
+
+def test_parts_of_a_text_without_spaces_keep_vowel_signs_with_their_letters() -> None:
+    text = "कि" * 100
+    parts = list(_codec.pieces(text, 7))
+    assert "".join(parts) == text
+    assert all(len(part) <= 7 and part[0] == "क" for part in parts)
+
+
+def test_no_more_is_read_to_train_a_tokenizer_than_is_said(monkeypatch) -> None:
+    monkeypatch.setattr(_codec, "SAMPLE_BYTES", 100)
+    read = list(_codec.sample(source(["a" * 60, "b" * 60, "c" * 60]), lambda raw: (raw.decode(),)))
+    assert read == ["a" * 60, "b" * 60]
