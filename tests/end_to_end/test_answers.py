@@ -164,27 +164,34 @@ def test_command_line(model: bodh.Model, data: Path, tmp_path: Path):
     record = json.loads(told.stdout)
     assert record["answer"] == "grün"
     assert record["id"] == str(context)
+    told = run("no such words here")
+    assert told.returncode == 2
+    assert "comes without a question; type --question" in " ".join(told.stderr.split())
+
+
+def test_a_file_of_questions_is_answered_into_a_file(model: bodh.Model, data: Path, tmp_path: Path):
     out = tmp_path / "answers.jsonl"
-    told = run(str(data), "--out", str(out), "--json")
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout)["count"] == 240
+    assert bodh.predict(model, str(data), out=out).count == 240
     lines = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-    assert lines[3]["id"] == "q3"
-    for words, said in (
-        (["no such words here"], "comes without a question; type --question"),
-        ([str(tmp_path / "no.txt"), "--question", "what?"], "is no text file to ask about"),
-        ([str(context), "--question", " "], "the question is empty"),
-        ([str(context), "--question", "what?", "views=3"], "views: that is for models of other kinds"),
-        ([str(context), "--question", "what?", "answers=0"], "answers"),
-    ):
-        told = run(*words)
-        assert told.returncode == 2
-        assert said in " ".join(told.stderr.split())
+    assert [line["id"] for line in lines[:2]] == ["q0", "q1"]
+    assert len(lines) == 240
 
 
 def test_mistakes_are_told(model: bodh.Model, reader: bodh.Model, data: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="question: this model answers no questions; train one that does"):
         bodh.predict(reader, ["a text"], question="what?")
+    text = tmp_path / "house.txt"
+    text.write_text("The colour is red.", encoding="utf-8")
+    for given, settings, said in (
+        (str(tmp_path / "no.txt"), {"question": "what?"}, "is no text file to ask about"),
+        (str(text), {"question": " "}, "the question is empty"),
+        (str(text), {"question": "what?", "views": 3}, "views: that is for models of other kinds"),
+        (str(text), {"question": "what?", "answers": 0}, "answers"),
+        ([{"question": "what?"}], {}, "a question without 'context'"),
+        ([3], {"question": "what?"}, "an input of type int is no text"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=said):
+            model.predict(given, **settings)
     with pytest.raises(DataError, match="all questions of questions are about one text"):
         bodh.finetune([row | {"context": _rows(1)[0]["context"], "answers": {"text": [], "answer_start": []}}
                        for row in _rows(20)], start="transformer", out=tmp_path / "x", **NETWORK, **SMALL)  # fmt: skip

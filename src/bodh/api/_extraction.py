@@ -57,7 +57,9 @@ def answered(data: Data, most: int | None = None, seed: int = 0) -> np.ndarray:
 def told(data: Data, positions: np.ndarray) -> np.ndarray:
     """Return those of `positions` [n] whose questions tell their answer, also that there is none."""
     read = cast("Any", data.modality).row
-    return positions[np.array([read(row).first != UNKNOWN for row in data.store.rows(positions)], bool)]
+    known = np.array([read(row).first != UNKNOWN for row in data.store.rows(positions)], bool)
+    found: np.ndarray = positions[known]
+    return found
 
 
 def divided(data: Data, positions: np.ndarray, *, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -94,7 +94,7 @@ def fit_scratch(
     network = cast("Objective", trained).keep().eval()
     twin = replace(fresh, network=network, manifest=fresh.manifest.model_copy(update=told))
     if task == "span":
-        best = (told.best() for told in answer_rows(twin, store.rows(test_positions)))
+        best = (told.best() for told in answer_rows(twin, list(store.rows(test_positions))))
         return np.array(["" if one is None else one.text for one in best], object)
     if task == "tags":
         return np.concatenate(probabilities(twin, store.rows(test_positions)))
