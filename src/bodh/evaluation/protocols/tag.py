@@ -85,11 +85,11 @@ def run(context: Context) -> ProtocolResult:
 def sentence(figures: Json) -> str:
     """Return in one sentence what `run` found, from its figures."""
     own = figures[PRETRAINED]
-    within = f" (95 % interval {_percent(own, 'accuracy_low')} to {_percent(own, 'accuracy_high')})"
     told = (
         f"On {own['sentences']:,} test sentences it tells {_percent(own, 'accuracy')} of {own['words']:,} words right"
     )
-    told += within if "accuracy_low" in own else ""
+    if "accuracy_low" in own:
+        told += f" (95 % interval {_percent(own, 'accuracy_low')} to {_percent(own, 'accuracy_high')})"
     told += f", entity F1 {own['entity_f1']:.3f}" if "entity_f1" in own else f", macro F1 {own['macro_f1']:.3f}"
     others = [f"{NAMES[arm]} {_percent(found, 'accuracy')}" for arm, found in figures.items() if arm != PRETRAINED]
     return f"{told}; {', '.join(others)}." if others else f"{told}."
