@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from bodh.errors import ModelError
 from bodh.model.modality import files_of
+from bodh.model.translate import verb_of
 
 if TYPE_CHECKING:
     from bodh.model.loaded import LoadedModel
@@ -115,6 +116,8 @@ def stepwise(model: LoadedModel) -> Stepwise | None:
     """
     backbone, task = cast("Any", model.network["backbone"]), model.manifest.task
     files = files_of(model.modality)
+    if task == "sequence" and verb_of(model.manifest) != "translate":
+        return None  # what it reads is no text
     if task == "sequence":
         head = cast("Any", model.network["head"])
         read = ReadText(backbone, head, cast("Any", model.modality).tokens().padding)

@@ -23,9 +23,15 @@ TEXTS = [
 
 
 def language_model(
-    folder: Path, *, causal: bool = True, length: int = 32, tokenizer: str = "bpe", **backbone: Any
+    folder: Path,
+    *,
+    causal: bool = True,
+    length: int = 32,
+    tokenizer: str = "bpe",
+    endless: bool = False,
+    **backbone: Any,
 ) -> bodh.Model:
-    """Return a language model with random weights, sharp enough that choices are clear."""
+    """Return a language model with random weights, sharp enough that choices are clear; `endless`: it never ends."""
     from bodh.modalities.text import Modality, TextConfig
 
     modality = Modality.fit(open_source(TEXTS), TextConfig(tokenizer=tokenizer, vocabulary=400, length=length))
@@ -38,6 +44,9 @@ def language_model(
         )
         head = language(dim=16, vocabulary=network.vocabulary, transform=not causal)
         nn.init.normal_(head.weight, std=0.3 if kind is transformer else 3.0)
+        if endless:  # one feature is always large, and speaks against the end
+            network.norm.bias.data[0] = 5.0
+            head.weight.data[modality.tokens().end] = -10.0 * torch.eye(16)[0]
     records = modality.standardise([modality.decode(text.encode()) for text in TEXTS])
     save_model(
         folder, network=nn.ModuleDict({"backbone": network, "head": head}), modality=modality, task="tokens",

@@ -114,7 +114,10 @@ async def _events(
     engine: Engine, served: Served, job: Job, pieces: asyncio.Queue[str | None], started: float
 ) -> AsyncIterator[str]:
     while (piece := await pieces.get()) is not None:
-        yield _event("text", {"text": piece})
+        more = [pieces.get_nowait() for _ in range(pieces.qsize())]  # what came while the last was sent goes together
+        yield _event("text", {"text": "".join([piece, *(one for one in more if one is not None)])})
+        if None in more:
+            break
     try:
         records = await engine.written(job)
     except problems.Refused as refused:
