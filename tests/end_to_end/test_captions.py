@@ -60,7 +60,8 @@ def _boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _model(boxes: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> bodh.Model:
     own = {"backbone.width": 48, "backbone.depth": 2, "backbone.heads": 4} if request.param == "vit" else {}
     return bodh.pretrain(
-        str(boxes), backbone=request.param, out=tmp_path_factory.mktemp("run") / "run", epochs=30,
+        str(boxes), backbone=request.param, out=tmp_path_factory.mktemp("run") / "run",
+        epochs=45 if own else 30,
         **{"learning_rate": 0.03, "objective.dropout": 0.0, "objective.label_smoothing": 0.0,
            "objective.width": 48, **SMALL, **own},
     )  # fmt: skip
@@ -72,7 +73,7 @@ def test_it_learns_to_tell_what_it_sees(model: bodh.Model, boxes: Path, tmp_path
     draw, wanted = random.Random(7), [(colour, side) for colour in COLOURS for side in SIDES]
     pictures = [_picture(*told, draw).astype(np.uint8) for told in wanted]
     found = model.caption(pictures)
-    assert all(text in _texts(*told) for text, told in zip(found.texts, wanted, strict=True))
+    assert [text in _texts(*told) for text, told in zip(found.texts, wanted, strict=True)] == [True] * 6
     assert all(record["ended"] and record["score"] > -1 for record in found)
     _save(tmp_path / "one.png", "लाल", "बाईं ओर", draw)
     from_file = bodh.caption(model, tmp_path / "one.png", beams=1)
