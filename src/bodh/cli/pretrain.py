@@ -28,6 +28,8 @@ def show(payload: Json, console: Console) -> None:
         seen = "caption" in payload["capabilities"]
         measured = f"bodh evaluate {place} {'CAPTIONED' if seen else 'PAIRS'} data.input=NAME data.target=NAME"
         following = [f"bodh caption {place} picture.png" if seen else f'bodh translate {place} "a text"', measured]
+    if payload["task"] == "tags":
+        following = [f'bodh predict {place} "a sentence"', f"bodh evaluate {place} {data}"]
     if payload["task"] == "span":
         following = [f'bodh predict {place} text.txt --question "…"', f"bodh evaluate {place} QUESTIONS"]
     if "generate" in payload["capabilities"]:

@@ -20,6 +20,10 @@ KINDS = {
         "records_word": "texts", "one": '"a text"', "query": '"a text"', "input_hint": "token ids",
         "some": '["a text", "another"]', "many": '["a text", "another"]', "tag": "feature-extraction",
     },
+    "words": {
+        "records_word": "words of sentences", "one": '"a sentence"', "query": "ID", "input_hint": "token ids",
+        "some": '["a sentence", "another"]', "many": '["a sentence", "another"]', "tag": "token-classification",
+    },
     "questions": {
         "records_word": "questions with their texts", "one": '--question "…" text.txt', "query": "ID",
         "input_hint": "token ids", "some": '[{"question": "…", "context": "…"}]',
@@ -74,12 +78,13 @@ def _facts(manifest: Manifest, parameters: int, name: str) -> dict[str, Any]:
         "prepare": manifest.modality.config,
         "family": "supervised" if family == "supervise" else "self-supervised",
         "training_records": f"{data['records']:,}" if isinstance(data.get("records"), int) else "",
-        "classifies": manifest.task not in {None, "regress", *WRITTEN},
+        "classifies": manifest.task not in {None, "regress", "tags", *WRITTEN},
+        "tags_words": manifest.task == "tags",
         "writes": manifest.task == "sequence",
         "captions": kind == "captions",
         "sees": kind in {"image", "captions"},
         "answers": manifest.task == "span",
-        "reads_texts": kind in {"text", "pairs"},
+        "reads_texts": kind in {"text", "pairs", "words"},
         "speaks": manifest.task == "tokens",
         "measures": manifest.task == "regress",
         "deciding": {"multi": "finds any number of", "binary": "decides between"}.get(

@@ -32,6 +32,12 @@ def words_in(rows: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     return np.array([int((row[:, 1] != INSIDE).sum()) for row in rows], np.int64)
 
 
+def first_pieces(row: np.ndarray, length: int) -> np.ndarray:
+    """Return the places of the first pieces of words in a stored row that is cut to `length` tokens."""
+    places = np.flatnonzero(row[:, 1] != INSIDE)
+    return places if len(row) <= length else np.asarray(places[places < length - 1])  # the end token stays last
+
+
 def of_words(
     modality: Modality,
     rows: Sequence[np.ndarray] | np.ndarray,
@@ -53,7 +59,7 @@ def of_words(
     for chosen in _alike([len(window) for _, window in windows], batch):
         ids = reads.standardise([windows[one][1] for one in chosen])
         for one, values in zip(chosen, compute(ids), strict=True):
-            found[one] = values[np.flatnonzero(windows[one][1][:, 1] != INSIDE)]
+            found[one] = values[first_pieces(windows[one][1], ids.shape[1])]
     parts: list[list[np.ndarray]] = [[] for _ in rows]
     for (place, _), told in zip(windows, cast("list[np.ndarray]", found), strict=True):
         parts[place].append(told)

@@ -32,7 +32,8 @@ class DataReport:
         reading: how it is read, in words.
         modality: "image", "vector" or "text".
         records: how many there are.
-        labels: "none", "one of k classes", "any of k classes at once", "k measured numbers".
+        labels: "none", "one of k classes", "any of k classes at once", "k measured numbers", "a tag for every word,
+            of k".
         fingerprint: of the source.
         splits: [{"part", "records", "labelled"}].
         classes: [{"class", "records", "train", "val", "test"}], the last three where there are several parts.
@@ -122,7 +123,7 @@ def _say(report: DataReport, texts: Sequence[str]) -> None:
 
 def _labels(source: Source) -> str:
     if source.targets is None:
-        return "none"
+        return f"a tag for every word, of {len(source.class_names)}" if source.class_names else "none"
     if _measured(source.targets):
         return f"{_count(len(source.class_names), 'measured number')}: {', '.join(source.class_names)}"
     return f"{'one' if source.targets.ndim == 1 else 'any'} of {len(source.class_names)} classes" + (
@@ -130,10 +131,10 @@ def _labels(source: Source) -> str:
     )
 
 
-def _labelled(targets: np.ndarray | None, chosen: np.ndarray) -> int:
-    if targets is None:
-        return 0
-    return int(labelled(targets[chosen]).sum())
+def _labelled(source: Source, chosen: np.ndarray) -> int:
+    if source.targets is None:  # where records bring what is to be told themselves, its names are there
+        return int(chosen.sum()) if source.class_names else 0
+    return int(labelled(source.targets[chosen]).sum())
 
 
 def _measured(targets: np.ndarray | None) -> bool:
@@ -143,7 +144,7 @@ def _measured(targets: np.ndarray | None) -> bool:
 def _split_rows(source: Source) -> list[Json]:
     splits = np.asarray(source.splits)
     return [
-        {"part": part, "records": int(chosen.sum()), "labelled": _labelled(source.targets, chosen)}
+        {"part": part, "records": int(chosen.sum()), "labelled": _labelled(source, chosen)}
         for part in _PARTS
         if (chosen := splits == part).any()
     ]

@@ -96,6 +96,10 @@ class TaggedRows:
             f"{len(self.class_names)} tags: {_some(self.class_names)}" if self.class_names else "no tags"
         )
         self.notes = [*(note for part in parts for note in part.notes), *_unlearnable(parts)]
+        counts = Counter(tag for sentence in every for tag in sentence.tags if tag is not None)
+        if counts:
+            shown = ", ".join(f"{tag} {count / counts.total():.1%}" for tag, count in counts.most_common(5))
+            self.notes.append(f"the commonest tags, of {counts.total():,} words: {shown}")
         broken = [sentence for sentence in every if sentence.broken]
         if broken:
             many = f"{len(broken):,} sentences" if len(broken) > 1 else "a sentence"

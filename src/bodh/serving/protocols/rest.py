@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from bodh.contracts import Json
+from bodh.model.tagging import first_pieces, record
 from bodh.serving import problems
 from bodh.serving.batcher import Outputs
 from bodh.serving.body import read_uploads
@@ -82,7 +83,10 @@ async def predict(request: Request, top: Top = 5, neighbours: Near = 0) -> JSONR
     found = _found(served, answer.outputs, neighbours) if neighbours else None
     predictions = []
     for place, upload in enumerate(answer.uploads):
-        entry = {"input": upload.name, **decision(said[place], served, top)}
+        if served.model.manifest.task == "tags":
+            entry = {"input": upload.name, **tagged(upload.raw, said[place], served)}
+        else:
+            entry = {"input": upload.name, **decision(said[place], served, top)}
         if found is not None:
             entry["neighbours"] = found[place]
         predictions.append(entry)
@@ -202,6 +206,15 @@ def _able(request: Request, route: str) -> tuple[Engine, Served]:
     if route not in served.routes:
         raise problems.unknown(_cannot(served, route))
     return engine, served
+
+
+def tagged(raw: Any, told: np.ndarray, served: Served) -> Json:
+    """Return what probabilities [t k] of tokens say of the words of a text; words beyond what is read have no tag."""
+    modality, names = cast("Any", served.modality), served.model.manifest.class_names
+    text, spans = modality.spans(raw)
+    first = first_pieces(modality.decode(raw), modality.prepared_shape[0])
+    said = record(text, spans[: len(first)], told[first], names)
+    return said | ({"unread": len(spans) - len(first)} if len(first) < len(spans) else {})
 
 
 def decision(probabilities: np.ndarray, served: Served, top: int) -> Json:
