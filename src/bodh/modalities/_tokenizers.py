@@ -31,6 +31,10 @@ _ROLES: dict[str, tuple[str, ...]] = {
 """What published tokenizers call their special tokens, where nothing else tells."""
 
 
+_OTHERS = (*range(0x21), *range(0x7F, 0xA1), 0xAD)
+"""Bytes that are no letters of their own in GPT-2's alphabet of bytes, which writes them as U+0100 and on."""
+
+
 def library() -> Any:
     """Import and return `tokenizers`.
 
@@ -85,11 +89,24 @@ def kinds_of_tokens(tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _starts_in_bytes(piece: str) -> bool:
-    """Tell whether a token of bytes starts a word: with white space (Ġ is a space), or with a mark of its own."""
+    """Tell whether a token of bytes starts a word: with white space (Ġ is a space), or with a mark (, ₹ । “)."""
     first = piece[0]
-    if ord(first) >= 0x100:  # white space, control characters, and some bytes in the middle of a letter
-        return first in "ĠĊĉčĄČċ"
-    return ord(first) < 0x80 and not first.isalnum()
+    if ord(first) < 0x80:
+        return not first.isalnum()
+    if first in "ĠĊĉčĄČċ":  # white space and control characters
+        return True
+    try:
+        length = 2 + (_byte(first) >= 0xE0) + (_byte(first) >= 0xF0)
+        letter = bytes(map(_byte, piece[:length])).decode("utf-8")
+    except (ValueError, IndexError):  # within a letter, not all of one, or none of the alphabet
+        return False
+    return unicodedata.category(letter)[0] in "PSZ"
+
+
+def _byte(letter: str) -> int:
+    """Return the byte that a letter of GPT-2's alphabet stands for: itself, or, above, the others in order."""
+    number = ord(letter)
+    return number if number < 0x100 else _OTHERS[number - 0x100]
 
 
 def _parts_words(piece: str) -> bool:

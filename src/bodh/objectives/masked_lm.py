@@ -10,11 +10,11 @@ Not where the model is to write (`causal_lm`), nor, by itself, where distances b
 are trained here, and their mean is a poor sentence vector until it is fine-tuned (`simcse`, `tsdae`).
 
 As in BERT: of the hidden tokens 80 % become the mask token, 10 % another token and 10 % stay; only they are scored,
-and logits are computed for them alone. Exactly the wanted share of every row is hidden, drawn anew whenever the row
-comes. Words are whole with `unit=word`. With `unit=span` the row is cut into spans of whole words, their lengths
-drawn from the geometric distribution of SpanBERT (p = 0.2, at most 10 words), and spans are hidden; SpanBERT draws
-their starts one after the other and its boundary objective is left out. Rows are windows over all texts, one after
-the other; no token sees another document.
+and logits are computed for them alone. The wanted share of every row is hidden, exactly of tokens and on average of
+words and spans (of short rows a little more), drawn anew whenever the row comes. Words are whole with `unit=word`.
+With `unit=span` the row is cut into spans of whole words, their lengths drawn from the geometric distribution of
+SpanBERT (p = 0.2, at most 10 words), and spans are hidden; SpanBERT draws their starts one after the other and its
+boundary objective is left out. Rows are windows over all texts, one after the other; no token sees another document.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def hide(ids: Tensor, tokens: Tokens, config: Config, *, seed: int) -> Hidden:
     special = torch.from_numpy(tokens.special)
     able = ~special[rows]  # [n t]
     units = _units(rows, torch.from_numpy(tokens.word_start), config.unit, random)
-    where = _drawn(able, units, config.mask, random)
+    where = _drawn(able, units, config.mask, random, whole=config.unit != "token")
     fate = torch.rand(rows.shape, generator=random)
     other = (~special).nonzero()[:, 0]
     replaced = other[torch.randint(len(other), rows.shape, generator=random)]
@@ -174,7 +174,7 @@ def _units(rows: Tensor, word_start: Tensor, unit: Unit, random: torch.Generator
     return torch.searchsorted(lengths.cumsum(dim=1), words.contiguous(), right=True)
 
 
-def _drawn(able: Tensor, units: Tensor, share: float, random: torch.Generator) -> Tensor:
+def _drawn(able: Tensor, units: Tensor, share: float, random: torch.Generator, *, whole: bool) -> Tensor:
     """Return which tokens are hidden, bool `[n t]`: units in random order, as long as they fit into the share.
 
     Args:
@@ -182,12 +182,19 @@ def _drawn(able: Tensor, units: Tensor, share: float, random: torch.Generator) -
         units: `[n t]` of every token, below t.
         share: of the able tokens, above 0 below 1.
         random: source of the order.
+        whole: whether units are of several tokens: the first that no longer fits is then hidden all the same as often
+            as makes the share right on average; else rows would be short of half a unit.
     """
     sizes = torch.zeros_like(units).scatter_add_(1, units, able.long())  # [n u] able tokens of every unit
     order = torch.rand(units.shape, generator=random).masked_fill(sizes == 0, 2).argsort(dim=1)
-    reached = sizes.gather(1, order).cumsum(dim=1)
+    own = sizes.gather(1, order)
+    reached = own.cumsum(dim=1)
     budget = (able.sum(dim=1, keepdim=True) * share).round()
     taken = reached <= budget
+    if whole:
+        before = reached - own
+        lot = torch.rand((len(units), 1), generator=random)
+        taken |= (before < budget) & (lot * own < budget - before)
     taken[:, 0] = True
     chosen = torch.zeros_like(able).scatter_(1, order, taken)
     return chosen.gather(1, units) & able
