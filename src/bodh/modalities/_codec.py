@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import logging
@@ -9,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
@@ -20,6 +21,9 @@ from bodh.contracts import Json, Source, Tokens
 from bodh.errors import BadRecord, ConfigError, DataError, ModelError
 from bodh.modalities import _tokenizers, _train_tokenizer
 from bodh.modalities._tokenizers import FILE, KINDS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger("bodh")
 
@@ -110,6 +114,23 @@ class Codec:
         if self._definition is None:
             raise ConfigError("this text modality has no tokenizer: it has not seen data; call fit")
         return self._definition
+
+    def files(self) -> dict[str, bytes]:
+        """Return what must lie beside model.json to build it again, by file name."""
+        return {FILE: self.definition}
+
+    def settings(self) -> Json:
+        """Return what a configuration keeps of it, beside its file."""
+        return {"special": self.special, "tokenizer": self.name}
+
+    def key(self) -> Json:
+        """Return what the stored form of a text depends on."""
+        digest = hashlib.sha256(self.definition).hexdigest()
+        return {"version": 1, "tokenizer": digest, "special": self.special.model_dump()}
+
+    def network_arguments(self) -> Json:
+        """Return what a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
+        return {"vocabulary": self.tokens.vocabulary, "padding": self.tokens.padding}
 
     def row(self, text: str, *, marked: bool = False) -> np.ndarray:
         """Return begin + ids + end of `text`, int32 `[t]`.
@@ -242,6 +263,18 @@ def _saved_name(tokenizer: str) -> str:
         return tokenizer
     place = Path(tokenizer).expanduser()
     return "/".join((place.parent if place.is_file() else place).resolve().parts[-2:])
+
+
+def input_spec() -> Json:
+    """Return name, type and shape of rows of ids, int64 `[n t]`."""
+    return {"name": "tokens", "dtype": "int64", "shape": ["n", "t"]}
+
+
+def preparation() -> nn.Module:
+    """Return the module from ids `[n t]` to the same ids, int64."""
+    from bodh.views.prepare import PrepareTokens
+
+    return PrepareTokens()
 
 
 def shared(config: Any) -> Json:

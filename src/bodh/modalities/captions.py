@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -110,8 +109,7 @@ class Modality:
         """Return the modality with `pictures`, and with a tokenizer for the training sentences of `source`."""
         texts = sample(source, lambda raw: [text_of(one) for one in _insist_on_sentences(raw)])
         codec = Codec.fit(given.tokenizer, texts, vocabulary=given.vocabulary, length=given.length)
-        changes = {"image": pictures, "special": codec.special, "tokenizer": codec.name}
-        return cls(given.model_copy(update=changes), {FILE: codec.definition})
+        return cls(given.model_copy(update={"image": pictures, **codec.settings()}), codec.files())
 
     def with_pictures(self, pictures: ImageConfig) -> Modality:
         """Return the same modality, its pictures prepared as `pictures` says."""
@@ -119,7 +117,7 @@ class Modality:
 
     def files(self) -> dict[str, bytes]:
         """Return what must lie beside model.json to build the modality again, by file name."""
-        return {FILE: self._codec.definition}
+        return self._codec.files()
 
     def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
         """Return a picture with its sentences, or a picture alone, as uint8 `[m]`.
@@ -217,9 +215,7 @@ class Modality:
 
     def store_key(self) -> str:
         """Return what the stored form of a record depends on: the tokenizer, and how pictures are stored."""
-        digest = hashlib.sha256(self._codec.definition).hexdigest()
-        own = {"version": 1, "tokenizer": digest, "special": self.config.special.model_dump()}
-        return json.dumps(own | {"pictures": self._pictures.store_key()})
+        return json.dumps(self._codec.key() | {"pictures": self._pictures.store_key()})
 
     def show(self, row: np.ndarray, size: int = 64) -> bytes:
         """Return the picture of a stored record as a PNG whose longer side is `size` pixels."""

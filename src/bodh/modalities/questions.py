@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from bodh.config.base import Config
 from bodh.contracts import Json, Shard, Source, Task, Tokens, ViewSpec, derive_seed
 from bodh.errors import BadRecord, ConfigError, DataError
-from bodh.modalities._codec import Codec, SpecialIds, sample
+from bodh.modalities._codec import Codec, SpecialIds, input_spec, preparation, sample
 from bodh.modalities._spans import UNKNOWN, Row, Speller, packed, parsed, unpacked, whole_letters
 from bodh.modalities._tokenizers import FILE
 
@@ -148,7 +148,7 @@ class Modality:
 
     def files(self) -> dict[str, bytes]:
         """Return what must lie beside model.json to build the modality again, by file name."""
-        return {FILE: self._codec.definition}
+        return self._codec.files()
 
     def raw(self, record: Mapping[str, Any]) -> bytes:
         """Return {"question", "context"} as the record that a source would give, its answer not told.
@@ -234,9 +234,7 @@ class Modality:
 
     def prepare(self) -> nn.Module:
         """Return the module from ids `[n t]` to the same ids, int64."""
-        from bodh.views.prepare import PrepareTokens
-
-        return PrepareTokens()
+        return preparation()
 
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
@@ -287,7 +285,7 @@ class Modality:
     @property
     def network_arguments(self) -> Json:
         """What a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
-        return {"vocabulary": self.tokens().vocabulary, "padding": self.tokens().padding}
+        return self._codec.network_arguments()
 
     @property
     def weights_arguments(self) -> Json:
@@ -296,7 +294,7 @@ class Modality:
 
     def input_spec(self) -> Json:
         """Return the input array's name, type and shape: int64 `[n t]`."""
-        return {"name": "tokens", "dtype": "int64", "shape": ["n", "t"]}
+        return input_spec()
 
     def store_key(self) -> str:
         """Return what the stored form of a record depends on: the tokenizer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import zlib
@@ -16,7 +15,7 @@ from pydantic import BaseModel, Field
 from bodh.config.base import Config
 from bodh.contracts import Json, Shard, Source, Task, Tokens, ViewSpec
 from bodh.errors import BadRecord, ConfigError
-from bodh.modalities._codec import Codec, SpecialIds, sample, text_of
+from bodh.modalities._codec import Codec, SpecialIds, input_spec, preparation, sample, text_of
 from bodh.modalities._split import blocks, spans
 from bodh.modalities._tokenizers import FILE
 
@@ -91,9 +90,7 @@ class Modality:
         given = cls(config).config
         texts = sample(source, lambda raw: (" ".join(_read(raw)[0]),))
         codec = Codec.fit(given.tokenizer, texts, vocabulary=given.vocabulary, length=given.length or LENGTH)
-        return cls(
-            given.model_copy(update={"special": codec.special, "tokenizer": codec.name}), {FILE: codec.definition}
-        )
+        return cls(given.model_copy(update=codec.settings()), codec.files())
 
     @classmethod
     def adopt(cls, other: Any, config: BaseModel, source: Source) -> Modality | None:  # noqa: ARG003
@@ -128,7 +125,7 @@ class Modality:
 
     def files(self) -> dict[str, bytes]:
         """Return what must lie beside model.json to build the modality again, by file name."""
-        return {FILE: self._codec.definition}
+        return self._codec.files()
 
     def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
         """Return a sentence as int32 `[t 3]`: words and tags as sources give them, or a plain text, split into words.
@@ -219,9 +216,7 @@ class Modality:
 
     def prepare(self) -> nn.Module:
         """Return the module from ids `[n t]` to the same ids, int64."""
-        from bodh.views.prepare import PrepareTokens
-
-        return PrepareTokens()
+        return preparation()
 
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
@@ -241,16 +236,15 @@ class Modality:
     @property
     def network_arguments(self) -> Json:
         """What a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
-        return {"vocabulary": self.tokens().vocabulary, "padding": self.tokens().padding}
+        return self._codec.network_arguments()
 
     def input_spec(self) -> Json:
         """Return the input array's name, type and shape: int64 `[n t]`."""
-        return {"name": "tokens", "dtype": "int64", "shape": ["n", "t"]}
+        return input_spec()
 
     def store_key(self) -> str:
         """Return what the stored form of a record depends on: the tokenizer."""
-        digest = hashlib.sha256(self._codec.definition).hexdigest()
-        return json.dumps({"version": 1, "tokenizer": digest, "special": self.config.special.model_dump()})
+        return json.dumps(self._codec.key())
 
     def describe(self, row: np.ndarray) -> str:
         """Return a stored sentence in words, for pages and reports."""
