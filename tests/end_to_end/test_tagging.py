@@ -187,6 +187,23 @@ def test_an_exported_file_computes_the_same(tagger: bodh.Model, tmp_path: Path):
     )
 
 
+def test_a_server_tells_the_same(tagger: bodh.Model, tmp_path: Path):
+    for name in ("onnxruntime", "onnxscript", "fastapi", "httpx"):
+        pytest.importorskip(name)
+    from fastapi.testclient import TestClient
+
+    from bodh.serving.app import create_app, open_models
+
+    tagger.export("onnx", tmp_path / "m.onnx")
+    texts = ["Sita met Ram.", "John Smith lives in New York .", "Ram met Sita . " * 20]
+    with TestClient(create_app(open_models({"m": tmp_path / "m.onnx"}))) as client:
+        told = client.post("/predict", json={"inputs": texts}).json()["predictions"]
+    for one, ours in zip(told[:2], tagger.predict(texts[:2]), strict=True):
+        assert [word["tag"] for word in one["words"]] == [word["tag"] for word in ours["words"]]
+        assert [entity["text"] for entity in one["entities"]] == [entity["text"] for entity in ours["entities"]]
+    assert len(told[2]["words"]) + told[2]["unread"] == 80  # a server reads one row a text
+
+
 def test_from_python_lists(tmp_path: Path):
     draw = random.Random(2)
     rows = [_sentence(draw) for _ in range(120)]

@@ -95,7 +95,7 @@ def fit_linear(
     from bodh.evaluation.tagged import fitted
 
     classifier, scale, count = fitted(
-        replace(begin, modality=modality), store.rows(positions), len(store.class_names), seed=seed
+        replace(begin, modality=modality), list(store.rows(positions)), len(store.class_names), seed=seed
     )
     fill(head, classifier, scale)
     return {"l2": classifier.l2, "words": count}

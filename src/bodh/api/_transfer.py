@@ -219,16 +219,16 @@ def calibrate(data: Data, network: nn.ModuleDict, positions: np.ndarray) -> Json
     capability = build(network, data.modality, "predict", task=data.task)
     device = next(network.parameters()).device
 
-    def told(rows: np.ndarray) -> np.ndarray:
+    def logits_of(rows: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             found = capability(torch.from_numpy(np.ascontiguousarray(rows)).to(device))[LOGITS]
             return np.asarray(found.float().cpu())
 
     if data.task == "tags":
-        logits, targets = _tagging.told_of_words(data, positions, told)
+        logits, targets = _tagging.told_of_words(data, positions, logits_of)
     else:
         parts = (data.store.rows(positions[start : start + 256]) for start in range(0, len(positions), 256))
-        logits = np.concatenate([told(data.modality.standardise(rows)) for rows in parts])
+        logits = np.concatenate([logits_of(data.modality.standardise(rows)) for rows in parts])
         targets = np.asarray(data.store.targets)[positions]
     temperature = fit_temperature(logits, targets)
     with torch.no_grad():

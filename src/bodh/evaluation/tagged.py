@@ -57,7 +57,7 @@ class Sentences:
 
 def drawn(store: RecordStore, positions: np.ndarray, most: int | None, seed: int) -> np.ndarray:
     """Return those of `positions` [n] with a word whose tag is known; of these at most so many, drawn by the seed."""
-    usable = positions[np.array([bool((row[:, 1] >= 0).any()) for row in store.rows(positions)], bool)]
+    usable: np.ndarray = positions[np.array([bool((row[:, 1] >= 0).any()) for row in store.rows(positions)], bool)]
     if most is None or not len(usable):
         return usable
     return np.asarray(usable[label_budget(np.zeros(len(usable), np.int64), per_class=most, seed=seed)])

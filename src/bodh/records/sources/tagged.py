@@ -172,7 +172,8 @@ def _holds_lists(values: Sequence[Any]) -> bool:
 
 def _rows(tables: Callable[[], list[Table]], words: str, tags: str | None, names: Sequence[str]) -> list[Part]:
     found = tables()
-    splits, parts, row = parts_of(found)[0], [], 0
+    splits, row = parts_of(found)[0], 0
+    parts: list[Part] = []
     for table in found:
         if not len(table):
             continue

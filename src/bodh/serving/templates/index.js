@@ -81,6 +81,9 @@
         const told = Object.entries(answer.values).map(([name, value]) => [name, Number(value.toPrecision(4))]);
         at("top").textContent = told.length === 1 ? `${told[0][0]}: ${told[0][1]}` : told.map(([name, value]) => `${name} ${value}`).join(", ");
         at("sure").textContent = "measured by the model";
+      } else if (answer.words) {
+        at("top").textContent = answer.words.map((one) => one.tag === "O" ? one.word : `${one.word}/${one.tag}`).join(" ");
+        at("sure").textContent = (answer.entities || []).map((one) => `${one.text}: ${one.type} ${percent(one.probability)}`).join(", ");
       } else if (answer.classes) {
         at("top").textContent = answer.classes.length ? answer.classes.join(", ") : "none of the classes";
         at("sure").textContent = "classes above one half";
