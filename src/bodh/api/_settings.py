@@ -176,6 +176,8 @@ def default_length(
 def default_rate(network: Any, objective: str, *, trained: bool, given: Mapping[str, Any]) -> dict[str, float]:
     """Return the learning rate of a network that reads token ids, for objectives that were tuned on images.
 
+    And of one that does not, for an objective that was tuned on texts and tells its own for others (`SEEN`).
+
     0.001 for one of width 128, less for wider ones (the best of three tried on the development part of sst2,
     which is no proof for other data; an objective may have another number, `RATE`), and a fifth of it from weights
     that have learned already. A recurrent network tells its own (`pace`, times that), and how far its gradient is
@@ -189,8 +191,10 @@ def default_rate(network: Any, objective: str, *, trained: bool, given: Mapping[
     """
     module = _catalog.get("objectives", objective)
     needs: Needs = module.NEEDS
+    if not reads_tokens(network):
+        return {key: value for key, value in getattr(module, "SEEN", {}).items() if key not in given}
     own = needs.modalities is not None or (needs.target and not needs.labels)
-    if not reads_tokens(network) or (own and not hasattr(module, "RATE")):
+    if own and not hasattr(module, "RATE"):
         return {}
     rate = getattr(module, "RATE", 0.128) / network.dim * (0.2 if trained else 1) * getattr(network, "pace", 1.0)
     chosen = {"learning_rate": float(f"{rate:.2g}"), "clip": getattr(network, "clip", None)}
@@ -200,7 +204,7 @@ def default_rate(network: Any, objective: str, *, trained: bool, given: Mapping[
 def reasons(length: Mapping[str, float], rate: Mapping[str, float], records: str) -> list[str]:
     """Return why batch, epochs and learning rate were chosen, a line each."""
     told = [f"{key} {value:g}: suits {records}" for key, value in length.items()]
-    return told + [f"{key} {value:g}: suits a reader of tokens of this kind and width" for key, value in rate.items()]
+    return told + [f"{key} {value:g}: suits a network of this kind and width" for key, value in rate.items()]
 
 
 def with_length(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -143,9 +143,10 @@ def _paced(
     """Return batch, epochs and learning rate where the user said nothing of them, and why these."""
     from bodh.api import _settings
 
-    smallest = _catalog.get("objectives", objective).NEEDS.smallest_batch
+    needs = _catalog.get("objectives", objective).NEEDS
+    tokens = reads_tokens(network) or (needs.target and not needs.labels)  # read, or written for each record
     length = _settings.default_length(
-        rows, objective, smallest=smallest, given=settings, device=device, tokens=reads_tokens(network)
+        rows, objective, smallest=needs.smallest_batch, given=settings, device=device, tokens=tokens
     )
     rate = _settings.default_rate(network, objective, trained=trained, given=settings)
     return length | rate, _settings.reasons(length, rate, of)
