@@ -16,8 +16,7 @@ from bodh.config.base import Config
 from bodh.contracts import Json, Shard, Source, Task, Tokens, ViewSpec
 from bodh.errors import BadRecord, ConfigError
 from bodh.modalities._codec import Codec, SpecialIds, input_spec, preparation, sample, text_of
-from bodh.modalities._split import blocks, spans
-from bodh.modalities._tokenizers import FILE
+from bodh.modalities._tokenizers import FILE, blocks, spans
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +150,7 @@ class Modality:
 
         Args:
             raw: words as sources give them, of which the text has a space between, or a plain text.
-            spaces: words of a plain text are what stands between spaces; else see `_split`.
+            spaces: words of a plain text are what stands between spaces; else see `_tokenizers.spans`.
 
         Raises:
             BadRecord: with a short reason.

@@ -12,7 +12,7 @@ import torch
 from bodh.contracts import Shard, View
 from bodh.errors import BadRecord, ConfigError
 from bodh.modalities import text
-from bodh.modalities._split import blocks, spans
+from bodh.modalities._tokenizers import blocks, spans
 from bodh.modalities.words import IGNORED, INSIDE, UNKNOWN, Modality, WordsConfig
 from bodh.records.open import open_source
 
