@@ -154,7 +154,8 @@ def main() -> None:
                     rows.append(row)
                     with kept.open("a") as file:
                         file.write(json.dumps(row) + "\n")
-                print(f"{language} {arm} seed {seed}: EM {rows[-1]['exact']:.1f} ({seconds:.0f} s)", flush=True)
+                told = found["pretrained"]
+                print(f"{language} {arm} {seed}: EM {told['exact']:.1f}, F1 {told['f1']:.1f} ({seconds:.0f} s)", flush=True)
     tell(rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import subprocess
@@ -97,8 +98,8 @@ def test_the_same_seed_gives_the_same_model(data: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("how", [{"freeze": "backbone"}, {"freeze": 1}, {"freeze": "none"}, {"lora": 4}])
 def test_from_a_model_of_texts(reader: bodh.Model, data: Path, tmp_path: Path, how: dict):
-    if "lora" in how:
-        pytest.importorskip("peft")
+    if "lora" in how and importlib.util.find_spec("peft") is None:
+        pytest.skip("peft is not installed")
     model = bodh.finetune(data, start=reader, out=tmp_path / "run", epochs=1, **how, progress="none", device="cpu")
     assert model.manifest.task == "span"
     assert model.manifest.modality.config["length"] == 32
@@ -200,7 +201,7 @@ def test_mistakes_are_told(model: bodh.Model, reader: bodh.Model, data: Path, tm
                       task="extract", out=tmp_path / "x", **NETWORK, **SMALL)  # fmt: skip
     with pytest.raises(ConfigError, match="calibrate: answers from a text have no temperature"):
         bodh.finetune(data, start=reader, out=tmp_path / "x", calibrate=True)
-    with pytest.raises(DataError, match="holds no questions"):
+    with pytest.raises(DataError, match="is no list of questions"):
         bodh.finetune(["a text", "another"], start=reader, task="extract", out=tmp_path / "x")
     with pytest.raises(ModelError, match="this model has no classes yet"):
         bodh.predict(reader, ["a text"])

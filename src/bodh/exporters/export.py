@@ -21,7 +21,7 @@ from bodh import _catalog
 from bodh.contracts import Json
 from bodh.errors import DataError, OutputError, ParityError
 from bodh.exporters.contract import Parity
-from bodh.model.capabilities import LOGITS, PROBABILITIES, VALUE, Capability, changed_decisions
+from bodh.model.capabilities import END, LOGITS, PROBABILITIES, START, VALUE, Capability, changed_decisions
 from bodh.model.folder import cannot_write, sync_folder
 from bodh.model.loaded import LoadedModel
 
@@ -158,8 +158,8 @@ def compare(capability: Capability, replay: Replay, rows: np.ndarray, *, toleran
         _parity(
             capability,
             name,
-            np.concatenate([_flat(part[name]) for part in wanted]),
-            _joined([None if part.get(name) is None else _flat(part[name]) for part in given]),
+            np.concatenate([_flat(part[name], name) for part in wanted]),
+            _joined([None if part.get(name) is None else _flat(part[name], name) for part in given]),
             sizes,
             tolerance,
         )
@@ -222,8 +222,15 @@ def _other_sides(rows: np.ndarray, capability: Capability) -> list[np.ndarray]:
     return [np.ascontiguousarray(np.repeat(rows[:2], 2, axis=axis)) for axis in (1, 2)]
 
 
-def _flat(output: np.ndarray) -> np.ndarray:
-    """Return an output as rows: what is told of every token, `[n t k]`, as `[n·t k]`, for rows differ in length."""
+def _flat(output: np.ndarray, name: str) -> np.ndarray:
+    """Return an output as rows: what is told of every token, `[n t k]` or `[n t]`, as `[n·t k]`; rows differ in length.
+
+    Args:
+        output: of a few records.
+        name: of the output.
+    """
+    if name in (START, END):
+        return output.reshape(-1, 1)
     return output.reshape(-1, output.shape[-1]) if output.ndim == 3 else output
 
 

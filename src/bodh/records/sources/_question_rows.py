@@ -266,12 +266,14 @@ def divided(rows: Sequence[Entry]) -> tuple[np.ndarray, str]:
     if any(row.part for row in rows):
         return np.array([row.part or "train" for row in rows]), ""
     groups: dict[str, list[int]] = {}
+    known: dict[str, str] = {}
     for what in ("title", "context"):
         if what == "title" and not all(row.title for row in rows):
             continue
-        groups = {}
+        groups, known = {}, {}
         for place, row in enumerate(rows):
-            groups.setdefault(getattr(row, what), []).append(place)
+            group = known.setdefault(row.context, getattr(row, what))  # a text under two titles is of the first
+            groups.setdefault(group, []).append(place)
         if len(groups) > 1:
             break
     splits = np.full(len(rows), "train", "<U5")
