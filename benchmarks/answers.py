@@ -155,7 +155,8 @@ def main() -> None:
                     with kept.open("a") as file:
                         file.write(json.dumps(row) + "\n")
                 told = found["pretrained"]
-                print(f"{language} {arm} {seed}: EM {told['exact']:.1f}, F1 {told['f1']:.1f} ({seconds:.0f} s)", flush=True)
+                shown = f"exact match {told['exact']:.1f}, F1 {told['f1']:.1f}"
+                print(f"{language} {arm} seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
     tell(rows)
 
 
