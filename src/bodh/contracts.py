@@ -139,26 +139,21 @@ class Modality(Protocol):
     @classmethod
     def fit(cls, source: Source, config: BaseModel) -> Modality:
         """Fill what `config` leaves open (size, channels, mean, deviation) from training records of `source`."""
-        ...
 
     def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
         """Return one record in stored form (image: uint8 `[h w c]`, aspect kept). Raises BadRecord with the reason."""
-        ...
 
     def store_key(self) -> str:
         """Return a text that is equal where `decode` gives equal results: decoded records are shared by it."""
-        ...
 
     def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Return stored records as one array of the model's input shape (image: uint8 `[n s s c]`). No torch."""
-        ...
 
     def prepare(self) -> nn.Module:
         """Return the module from the input array (image: uint8 `[n h w c]`) to a backbone's (float `[n c s s]`).
 
         It is the first part of every exported graph.
         """
-        ...
 
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
@@ -168,15 +163,12 @@ class Modality(Protocol):
         Parameters are drawn for all `shard.total` rows from `seed` and cut to the shard: the number of processes
         and of threads changes nothing. A view "target" is the ids int64 `[n t]` of what is to be written.
         """
-        ...
 
     def input_spec(self) -> Json:
         """Return {"name", "dtype", "shape"} of the input array, axes as numbers or letters."""
-        ...
 
     def show(self, row: np.ndarray, size: int = 64) -> bytes:
         """Return a stored record as a PNG thumbnail for pages and reports."""
-        ...
 
 
 # -------------------------------------------------------------------------------------------- networks

@@ -156,23 +156,13 @@ def finetune(
         learned = begin is not None and rank is None and held != names
         chosen, reasons = _chosen(network, objective, settings, len(positions), where, learned=learned)
     job = _training.Job(
-        verb="finetune",
-        objective=objective,
-        reasons=reasons,
+        verb="finetune", objective=objective, reasons=reasons, data=ready, positions=positions, network=network,
         sections=_training.resolve_job(settings, objective, source.modality, chosen),
-        data=ready,
-        positions=positions,
-        network=network,
-        device=given["device"],
-        out=given["out"],
-        resume=resume,
-        started=started,
+        device=given["device"], out=given["out"], resume=resume, started=started,
         notes=_notes(start, begin, given["labels_per_class"], held)
         | _lora.insert(network, rank, held, trained=begin is not None, seed=given["seed"]),
-        validate=validate,
-        held=held,
-        finish=_lora.merge,
-    )
+        validate=validate, held=held, finish=_lora.merge,
+    )  # fmt: skip
     if begin is not None and given["freeze"] == "all":
         return load(_published.keep_as_it_is(job, begin))
     return load(_carry_out(job, begin, ask, where))

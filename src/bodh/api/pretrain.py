@@ -123,14 +123,11 @@ def pretrain(
         notes["view_size"] = cast("Any", vary.config).views.size
         reasons.append(f"views of {notes['view_size']} px: on a CPU, more and cheaper steps teach more")
     job = _training.Job(
-        verb="pretrain",
-        objective=choice.objective,
-        reasons=(*choice.reasons, *reasons),
+        verb="pretrain", objective=choice.objective, reasons=(*choice.reasons, *reasons),
         sections=_training.resolve_job(settings, choice.objective, source.modality, pace),
         data=ready, positions=positions, network=network,
         device=given["device"], out=given["out"], resume=resume, started=started, notes=notes, vary=vary,
-        teacher=None if teacher is None else teacher.backbone,
-        windows=windows,
+        teacher=None if teacher is None else teacher.backbone, windows=windows,
         validate=ready.val if getattr(ready.modality, "answers", False) else None,
         prepare=_objective.go_on(begin),
     )  # fmt: skip
