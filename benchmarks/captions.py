@@ -1,6 +1,6 @@
 """Captions within minutes on one core: a CNN with a GRU that attends, and a ViT with a Transformer.
 
-    taskset -c 0 env OMP_NUM_THREADS=1 python benchmarks/captions.py --minutes 10 --rounds 3 --out runs/captions
+    taskset -c 0 env OMP_NUM_THREADS=1 python benchmarks/captions.py --minutes 5 --rounds 3 --out runs/captions
 
 Data: the true sentences of NLVR, 1,103 training pictures with one sentence each, 546 for testing (rendered pictures of
 three boxes with coloured shapes, sentences written by people). A sentence is one of very many true ones, so BLEU
@@ -100,7 +100,7 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="of each training of captions")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of each training of captions")
     parser.add_argument(
         "--label-free", type=float, default=0.0, help="minutes of SimCLR before it, in runs of their own"
     )

@@ -181,7 +181,7 @@ def _check_features(objective: str, kind: str, backbone: Any, shape: tuple[int, 
         seen = backbone.features(torch.zeros(2, *shape, device=first.device, dtype=dtype))
     if getattr(seen, kind) is None and (kind == "map" or seen.map is None):  # a map's positions are tokens
         word = {"map": "gives a map of positions", "tokens": "gives tokens or a map of positions"}[kind]
-        fitting = "transformer or recurrent" if reads_tokens(backbone) else "small, cnn, vit or resnet18"
+        fitting = "transformer or recurrent" if reads_tokens(backbone) else "small, vit or resnet18"
         raise ConfigError(
             f"objective {objective!r} needs a backbone that {word}, given {_named(backbone)!r}; "
             f"type --backbone with one that does: {fitting}"

@@ -125,3 +125,19 @@ def test_broken_records_are_told(modality):
         modality.decode(framed(b"\xff\xfe", b"nothing"))
     with pytest.raises(BadRecord, match="an array that cannot be read"):
         modality.decode(framed(b"a dog", b"\x93NUMPYnothing"))
+
+
+def test_a_decoder_of_another_tokenizer_is_refused(modality):
+    from bodh.contracts import NetworkSpec
+    from bodh.errors import ModelError
+    from bodh.model.modality import asked, insist_on_match
+
+    ids = modality.tokens().vocabulary
+    networks = {"backbone": NetworkSpec("backbones", "small", {}), "head": NetworkSpec("heads", "decoder", {})}
+    insist_on_match(modality, networks | {"head": NetworkSpec("heads", "decoder", {"vocabulary": ids})})
+    with pytest.raises(ModelError, match=f"vocabulary is {ids} there, 7 here"):
+        insist_on_match(modality, networks | {"head": NetworkSpec("heads", "decoder", {"vocabulary": 7})})
+    flipped = CaptionsConfig.model_validate({"image": {"size": 24, "views": {"flip": 0.5}}})
+    assert asked(modality, flipped).config.image.views.flip == 0.5
+    with pytest.raises(ConfigError, match=r"modality\.image\.size=32 is given"):
+        asked(modality, CaptionsConfig.model_validate({"image": {"size": 32}}))
