@@ -20,8 +20,8 @@ from bodh.objectives import causal_lm, masked_lm, seq2seq, simcse, tsdae
 
 V, N, STEPS = 30, 8, 2
 SPECIAL = np.arange(V) < 5
-FACTS = Facts(100, STEPS, N, shape=(12,), tokens=Tokens(V, 0, 1, 2, 3, 4, SPECIAL, SPECIAL))
-NAMES = ("causal_lm", "masked_lm", "seq2seq", "simcse", "tsdae")
+FACTS = Facts(100, STEPS, N, shape=(12,), length=12, tokens=Tokens(V, 0, 1, 2, 3, 4, SPECIAL, SPECIAL))
+NAMES = ("causal_lm", "masked_lm", "seq2seq", "simcse", "simcse of triplets", "tsdae")
 
 
 def _build(name: str) -> Any:
@@ -31,6 +31,8 @@ def _build(name: str) -> Any:
     )
     if name == "simcse":
         return simcse.SimCSE(backbone, nn.Linear(8, 8), temperature=0.2).double()
+    if name == "simcse of triplets":
+        return simcse.SimCSE(backbone, nn.Identity(), temperature=0.2, sides=3, cuts=(4, 8)).double()
     module = {"causal_lm": causal_lm, "masked_lm": masked_lm, "seq2seq": seq2seq, "tsdae": tsdae}[name]
     own = {"tsdae": {"heads": 2}, "seq2seq": {"dropout": 0.0}}
     config = module.Config(**own.get(name, {}))
@@ -41,8 +43,10 @@ def _batch(step: int, rows: slice, views: int) -> Batch:
     """Return ids whose first half has more documents, and more padding where rows are not packed."""
     ids = torch.randint(5, V, (N, 12), generator=torch.Generator().manual_seed(step))
     ids[:, 0], ids[: N // 2, 4], ids[: N // 2, 8] = 2, 3, 3
-    if views == 2:
+    if views > 1:
         ids[: N // 2, 9:] = 0
+    if views == 3:  # of the triplets, other sentences of the batch
+        return Batch(tuple(ids.roll(view, 0)[rows] for view in range(3)), torch.arange(N)[rows], None, seed=step)
     return Batch((ids[rows],) * views, torch.arange(N)[rows], None, seed=step)
 
 
