@@ -101,8 +101,6 @@ def test_wrong_uses_are_told(model: bodh.Model, tmp_path: Path):
         model.translate([" "])
     with pytest.raises(DataError, match=r"missing\.txt"):
         model.translate("missing.txt")
-    with pytest.raises(ConfigError, match="measured one by one"):
-        bodh.evaluate(model, "anything", against=model)
     with pytest.raises(ModelError, match="bodh translate"):
         model.predict("one")
     out = tmp_path / "there.jsonl"
@@ -110,6 +108,28 @@ def test_wrong_uses_are_told(model: bodh.Model, tmp_path: Path):
     with pytest.raises(OutputError, match="exists already"):
         model.translate("one", out=out)
     assert model.translate("one", length=1)[0]["ended"] is False
+
+
+def test_two_translators_are_compared_on_the_same_sentences(model: bodh.Model, numbers: Path, tmp_path: Path):
+    from bodh.model.save import save_model
+
+    loaded = model.loaded("cpu")
+    save_model(
+        tmp_path / "untrained", network=loaded.untrained(seed=1).network, modality=loaded.modality, task="sequence",
+        class_names=(), records=loaded.records(), provenance={}, metrics={},
+    )  # fmt: skip
+    given = {"data.input": "en", "data.target": "hi", "bootstrap": 100, "beams": 1}
+    found = bodh.evaluate(tmp_path / "untrained", str(numbers), against=model, out=tmp_path / "report", **given)
+    versus = found.versus
+    assert versus["better"] == 1
+    assert versus["answer"].startswith("Better: ")
+    assert versus["chrf"][1] > versus["chrf"][0]
+    assert versus["p"] < 0.05
+    assert "paired bootstrap over sentences" in versus["sentence"]
+    assert [row["model"] for row in found.tables["models"]] == versus["names"]
+    assert "What each wrote" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    same = bodh.evaluate(model, str(numbers), against=model, out=tmp_path / "same", **given).versus
+    assert (same["better"], same["answer"]) == (None, "No difference can be told")
 
 
 def test_a_file_of_sentences_from_the_command_line(model: bodh.Model, tmp_path: Path):

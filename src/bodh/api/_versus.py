@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,20 +25,21 @@ class Versus:
 
     Attributes:
         names: of the two models.
-        judged: what each said of the records that both can tell, in the same order.
+        judged: what each said of the records that both can tell, in the same order; None where they write texts.
         told: answer, sentence, better (0, 1 or None), accuracy, difference and its interval, counts, test and p.
         tables: "models" and "difference", rows for people and programs.
     """
 
     names: tuple[str, str]
-    judged: tuple[Judged, Judged]
+    judged: tuple[Judged, Judged] | None
     told: Json
     tables: dict[str, list[Json]]
 
     @property
     def right(self) -> tuple[np.ndarray, np.ndarray]:
         """Whether each record was told rightly, by the one and by the other; each bool [n]."""
-        return _right(self.judged[0]), _right(self.judged[1])
+        one, other = cast("tuple[Judged, Judged]", self.judged)
+        return _right(one), _right(other)
 
 
 def with_heads(models: tuple[Model, Model]) -> bool:
@@ -69,7 +70,7 @@ def compare_two(models: tuple[Model, Model], contexts: tuple[Context, Context], 
     from bodh.metrics import bootstrap
     from bodh.metrics.paired import mcnemar
 
-    names = _names(models)
+    names = names_of(models)
     pair = _same_records(contexts, tuple(_judge(context, heads=heads) for context in contexts))
     first, second = _right(pair[0]), _right(pair[1])
     config = contexts[0].config
@@ -138,7 +139,7 @@ def _right(judged: Judged) -> np.ndarray:
     return right
 
 
-def _names(models: tuple[Model, Model]) -> tuple[str, str]:
+def names_of(models: tuple[Model, Model]) -> tuple[str, str]:
     """Return short names of the models that differ."""
     places = [model.run or model.folder for model in models]
     short = [place.name for place in places]
@@ -199,17 +200,18 @@ def blocks(found: Versus, contexts: tuple[Context, Context]) -> list[Any]:
         Table("Their difference", list(cells), [list(cells.values())], note),
     ]
     first, second = found.right
+    both = cast("tuple[Judged, Judged]", found.judged)
     rows = []
     for who, other, mask in ((0, 1, first & ~second), (1, 0, second & ~first)):
         shown = []
         for place in np.flatnonzero(mask)[:8]:
-            judged = found.judged[other]
+            judged = both[other]
             if judged.several:
                 break
             says = judged.class_names[int(judged.probabilities[place].argmax())]
             true = judged.class_names[int(judged.targets[place])]
             caption = f"only {found.names[who]}: {true} (the other: {says})"
-            shown.append(Picture(show(contexts[0], int(found.judged[0].positions[place])), caption))
+            shown.append(Picture(show(contexts[0], int(both[0].positions[place])), caption))
         if shown:
             rows.append(shown)
     return [*parts, Gallery("Told by one alone", rows)] if rows else parts

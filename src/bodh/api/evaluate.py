@@ -49,7 +49,8 @@ def evaluate(
     network trained from scratch on the same labels: by nearest neighbours, by a linear probe, and over label
     budgets, several draws each, on test records that choose nothing. Writes `evaluation.json` and `report.html`; of a
     classifier also confusion and figures of every class as text, CSV, JSON and pictures. Given two models (`A B DATA`)
-    it says which is better: McNemar's test, and a bootstrap interval of the difference.
+    it says which is better: McNemar's test, and a bootstrap interval of the difference; of translators a paired
+    bootstrap of BLEU and chrF.
 
     Args:
         model: a model folder, or the folder of the run that made it.
@@ -128,9 +129,14 @@ def evaluate(
 def _only_what_compares(given: Json, one: Model, other: Model) -> Json:
     """Return the arguments that leave out what two models need not: baselines and protocols, where nobody asked."""
     from bodh.api._versus import with_heads
+    from bodh.model.translate import verb_of
 
+    tasks = {one.manifest.task, other.manifest.task}
+    if tasks == {"sequence"} and verb_of(one.manifest) == verb_of(other.manifest) == "translate":
+        changed: Json = {"protocol": "translate"} if given["protocol"] == "auto" else {}
+        return changed | ({"baselines": "none"} if given["baselines"] == "auto" else {})
     for task, what in (("sequence", "write texts"), ("tags", "tag words"), ("span", "answer questions")):
-        if task in {one.manifest.task, other.manifest.task}:
+        if task in tasks:
             raise ConfigError(
                 f"against: models that {what} are measured one by one; type: bodh evaluate MODEL DATA for each, and "
                 "compare their figures with their intervals"
@@ -142,12 +148,16 @@ def _only_what_compares(given: Json, one: Model, other: Model) -> Json:
 
 def _versus(context: Context, one: Model, other: Model, data: Any, settings: Json) -> tuple[Versus, list[Any]]:
     """Return how `other` compares with `one`, and what the page shows of that."""
+    from bodh.api import _versus_texts
     from bodh.api._inputs import open_records
     from bodh.api._versus import blocks, compare_two, with_heads
     from bodh.evaluation.context import Context
 
     loaded = other.loaded(str(context.model.device))
     contexts = context, Context(loaded, open_records(loaded.modality, data, settings), config=context.config)
+    if one.manifest.task == "sequence":
+        found = _versus_texts.compare_writers((one, other), contexts)
+        return found, _versus_texts.blocks(found)
     found = compare_two((one, other), contexts, heads=with_heads((one, other)))
     return found, blocks(found, contexts)
 

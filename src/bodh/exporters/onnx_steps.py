@@ -6,6 +6,7 @@ told by the input `reads`, either reads `tokens` or passes on what was held of t
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from bodh import _optional
@@ -78,17 +79,17 @@ def _joined(read: Any, step: Any) -> Any:
     onnx = _optional.require("onnx", extra="export", feature="export to ONNX")
     helper = onnx.helper
     names = [one.name.removeprefix(HELD) for one in read.graph.output]
-    reading = onnx.compose.add_prefix_graph(read.graph, "reading/")
-    tokens = reading.input[0].name
-    for node in reading.node:
-        node.input[:] = ["tokens" if name == tokens else name for name in node.input]
-    graph = step.graph
+    reading, graph = read.graph, step.graph
+    entry, given = copy.deepcopy(reading.input[0]), copy.deepcopy(list(reading.output))
+    _rename(reading, "reading/")
     table = {BEFORE + name: HELD + name for name in names}
     for node in graph.node:
         node.input[:] = [table.get(name, name) for name in node.input]
     passing = [helper.make_node("Identity", [BEFORE + name], [f"passing/{name}"]) for name in names]
-    passed = [helper.make_tensor_value_info(f"passing/{n}", o.type.tensor_type.elem_type, None)
-              for n, o in zip(names, reading.output, strict=True)]  # fmt: skip
+    passed = [
+        helper.make_tensor_value_info(f"passing/{name}", one.type.tensor_type.elem_type, None)
+        for name, one in zip(names, given, strict=True)
+    ]
     either = helper.make_node(
         "If", [READS], [HELD + name for name in names],
         then_branch=helper.make_graph(list(reading.node), "read", [], list(reading.output)),
@@ -98,9 +99,26 @@ def _joined(read: Any, step: Any) -> Any:
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(reading.initializer)
-    graph.input.insert(0, read.graph.input[0])
+    graph.input.insert(0, entry)
     graph.input.append(helper.make_tensor_value_info(READS, onnx.TensorProto.BOOL, []))
-    graph.output.extend(read.graph.output)
+    graph.output.extend(given)
     known = {(one.domain, one.name) for one in step.functions}
     step.functions.extend(one for one in read.functions if (one.domain, one.name) not in known)
     return step
+
+
+def _rename(graph: Any, prefix: str) -> None:
+    """Put `prefix` before all names of a graph and of the graphs within it, but for its input, the tokens."""
+
+    def named(name: str) -> str:
+        return name if name in ("", "tokens") else prefix + name
+
+    for node in graph.node:
+        node.name = prefix + node.name
+        for values in (node.input, node.output):
+            values[:] = [named(name) for name in values]
+        for part in node.attribute:
+            if part.HasField("g"):
+                _rename(part.g, prefix)
+    for holder in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        holder.name = named(holder.name)

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bodh.layers.recurrent import STEPS
 
 
 class State:
@@ -104,6 +107,8 @@ class GruLayers(nn.Module):
     def advance(self, x: Tensor, state: State) -> Tensor:
         """Return states `[n t d]` after each of the next embedded tokens `[n t d]`, with which `state` moves on."""
         x = self.dropout(x)
+        if not self.attention and torch.compiler.is_exporting():
+            return self._one(x, state)
         if not self.attention:
             hidden, last = self.gru(x, state.hidden[None])
             state.hidden = last[0]
@@ -114,6 +119,12 @@ class GruLayers(nn.Module):
             state.hidden = self.cell(torch.cat([one, context], dim=-1), state.hidden)
             steps.append(torch.cat([state.hidden, one, context], dim=-1))
         return self._told(torch.stack(steps, dim=1))
+
+    def _one(self, x: Tensor, state: State) -> Tensor:
+        """Return what `advance` does for one token without attention, in plain operations, as exporters want it."""
+        given = F.linear(x[:, 0], self.gru.weight_ih_l0, self.gru.bias_ih_l0)
+        state.hidden, out = STEPS["gru"](state.hidden, given, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
+        return self._told(torch.cat([out[:, None], x], dim=-1))
 
     def _look(self, state: State) -> Tensor:
         """Return the mean `[n d']` of the memory, weighed by how well each token fits the state (equations 6)."""

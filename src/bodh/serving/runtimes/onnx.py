@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ _TYPES = {
 }
 
 
-WRITERS = {"generate": OnnxWriter, "translate": OnnxTranslator}
+WRITERS: dict[str, type[OnnxWriter] | type[OnnxTranslator]] = {"generate": OnnxWriter, "translate": OnnxTranslator}
 
 
 class Steps(NamedTuple):
@@ -49,7 +49,7 @@ class Steps(NamedTuple):
 
     def writer(self, tokens: Tokens) -> OnnxWriter | OnnxTranslator:
         """Return what writes, for a tokenizer."""
-        return WRITERS[self.capability](self.session, tokens, self.context)
+        return cast("OnnxWriter | OnnxTranslator", WRITERS[self.capability](self.session, tokens, self.context))
 
 
 @dataclass(frozen=True)
