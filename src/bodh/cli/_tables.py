@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,28 +45,102 @@ def paragraph(console: Console, text: str, *, dim: bool = False) -> None:
 
 
 def table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, header: bool = True) -> None:
-    """Print rows under `columns`: numbers to the right, text to the left, wrapped where it is too wide, never cut."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    """Print rows under `columns`: figures to the right, text to the left, wrapped between words, never cut.
 
-    shown = Table(
-        box=SIMPLE_HEAD if header else None, show_header=header, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0)
-    )
-    widths = [
-        max([len(name) * header, *(len(text(row[number])) for row in rows)], default=0)
-        for number, name in enumerate(columns)
-    ]
-    # the last column wraps alone where it is a text beside short names; else all of them share the width
-    last_wraps = sum(widths[:-1]) + 3 * len(widths) < 0.75 * console.width
-    for number, name in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[number], (int, float, type(None))) for row in rows)
-        firm = numeric or (last_wraps and number < len(columns) - 1)
-        shown.add_column(
-            name, justify="right" if numeric else "left", min_width=widths[number] if firm else None, overflow="fold"
-        )
-    for row in rows:
-        shown.add_row(*(text(value) for value in row))
-    console.print(shown)
+    Where not even the words fit side by side, rows and columns change places, as many rows at a time as fit.
+    """
+    cells = [[text(value) for value in row] for row in rows]
+    grids = [_Grid.of(columns if header else [""] * len(columns), cells, header)]
+    if len(columns) > 2 and header and not grids[0].fits(console.width):
+        for count in range(len(cells), 0, -1):
+            grids = [_turned(columns, cells[start : start + count]) for start in range(0, len(cells), count)]
+            if all(grid.fits(console.width) for grid in grids):
+                break
+    for number, grid in enumerate(grids):
+        if number:
+            console.print()
+        console.print(grid.drawn(console.width))
+
+
+def _turned(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> _Grid:
+    """Return a grid with a column a row, under its first cell."""
+    first, *others = [[name, *(row[place] for row in cells)] for place, name in enumerate(columns)]
+    return _Grid.of(first, others, header=True)
+
+
+_GAP = 3
+"""Places between two columns."""
+_FIGURE = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|–|yes|no|nan|inf")
+_SPACES = re.compile(r"(?<!±)\s+(?!±)")
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Texts in columns, and how many places every column takes."""
+
+    names: Sequence[str]
+    cells: Sequence[Sequence[str]]
+    header: bool
+    figures: Sequence[bool]
+    """of a column: whether all its cells are figures, which stand to the right and are never wrapped"""
+    whole: Sequence[int]
+    """places of a column's longest entry; wide letters and signs above a letter are counted right"""
+    least: Sequence[int]
+    """places that it must have: its longest word, or figure"""
+
+    @classmethod
+    def of(cls, names: Sequence[str], cells: Sequence[Sequence[str]], header: bool) -> _Grid:
+        """Measure the columns."""
+        from rich.cells import cell_len
+
+        columns = [[row[place] for row in cells] for place in range(len(names))]
+        figures = [bool(cells) and all(_FIGURE.fullmatch(entry) for entry in column) for column in columns]
+        whole = [max(map(cell_len, (name, *column))) for name, column in zip(names, columns, strict=True)]
+        words = [
+            [word for entry in (name, *(() if figure else column)) for word in _SPACES.split(entry)]
+            for name, column, figure in zip(names, columns, figures, strict=True)
+        ]
+        least = [
+            max(map(cell_len, (*parts, *(column if figure else ()))))
+            for parts, column, figure in zip(words, columns, figures, strict=True)
+        ]
+        return cls(names, cells, header, figures, whole, least)
+
+    def fits(self, width: int) -> bool:
+        """Return whether words and figures of all columns fit side by side into `width` places."""
+        return sum(self.least) <= self._room(width)
+
+    def widths(self, width: int) -> list[int]:
+        """Return how wide every column is drawn: whole where there is room, narrow ones first, else as its words need.
+
+        Args:
+            width: of the terminal.
+        """
+        room = self._room(width)
+        # where not even words fit, columns share what there is, and words are broken
+        share = max(1, room // len(self.least))
+        given = list(self.least) if self.fits(width) else [min(whole, share) for whole in self.whole]
+        for place in sorted(range(len(given)), key=lambda place: self.whole[place]):
+            given[place] += min(max(0, self.whole[place] - given[place]), max(0, room - sum(given)))
+        return given
+
+    def drawn(self, width: int) -> Any:
+        """Return a table for rich."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        shown = Table(
+            box=SIMPLE_HEAD if self.header else None, show_header=self.header, pad_edge=False, show_edge=False,
+            padding=(0, 2, 0, 0),
+        )  # fmt: skip
+        for name, figures, places in zip(self.names, self.figures, self.widths(width), strict=True):
+            shown.add_column(name, justify="right" if figures else "left", width=places, overflow="fold")
+        for row in self.cells:
+            shown.add_row(*row)
+        return shown
+
+    def _room(self, width: int) -> int:
+        return width - _GAP * (len(self.names) - 1)
 
 
 def rows_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:

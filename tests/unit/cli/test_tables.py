@@ -105,3 +105,31 @@ def test_anything_can_be_printed(console) -> None:
     _tables.anything(payload, console)
     for text in ("labels per class", "a b", "x", "a, b"):
         assert text in shown(console)
+
+
+FIGURES = {
+    "objective": "masked_lm", "steps": 812, "linear": "0.612 ± 0.012", "1% of the labels": "0.523 ± 0.012",
+    "10% of the labels": "0.580 ± 0.011", "collapsed": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_wide_table_breaks_no_word_and_no_figure(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    rows = [FIGURES | {"objective": name} for name in ("masked_lm", "simcse", "untrained", "raw input")]
+    _tables.table(console, *_tables.rows_of(rows))
+    lines = shown(console).splitlines()
+    assert max(map(len, lines)) <= width
+    for name, value in FIGURES.items():
+        assert all(word in shown(console) for word in name.split())
+        assert shown(console).count(_tables.text(value)) >= 1
+    assert shown(console).count("0.612 ± 0.012") == 4
+    turned = any(line.startswith("linear") for line in lines)
+    assert turned == (width < 80)
+
+
+def test_figures_stand_to_the_right_and_wide_letters_are_counted(console) -> None:
+    _tables.table(console, ["वर्ग", "recall", "±"], [["भोजन का समय", "0.5 ± 0.1", "yes"], ["हिन्दी", "0.25", "no"]])
+    lines = shown(console).splitlines()
+    assert lines[2].rstrip().endswith("0.5 ± 0.1   yes")
+    assert lines[3].rstrip().endswith("     0.25    no")
