@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from bodh.errors import ConfigError
 
 if TYPE_CHECKING:
     from bodh.backbones._text_weights import Folder
-    from bodh.contracts import Source
     from bodh.model.loaded import LoadedModel
 
 logger = logging.getLogger("bodh")
@@ -62,6 +61,7 @@ def converted(path: str | Path) -> Path:
     import torch
 
     from bodh.backbones import _layouts, _text_weights
+    from bodh.modalities._codec import Codec
     from bodh.modalities.text import Modality, TextConfig
     from bodh.model.networks import build
     from bodh.model.save import save_model
@@ -81,7 +81,8 @@ def converted(path: str | Path) -> Path:
         return target
     own = folder.kind in _layouts.SETTINGS
     config = TextConfig(tokenizer=str(folder.tokenizer), length=_length(source, folder))
-    modality: Any = Modality.fit(cast("Source", None), config)  # a published tokenizer needs no texts
+    codec = Codec.fit(config.tokenizer, iter(()), vocabulary=config.vocabulary, length=config.length)
+    modality: Any = Modality(config.model_copy(update=codec.settings()), codec.files())
     found = _text_weights.fit(
         "transformer" if own else "huggingface", folder, shape=modality.prepared_shape, arguments={},
         records=modality.network_arguments,
