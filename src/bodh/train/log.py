@@ -122,9 +122,12 @@ class Progress:
         rate = _rate(record)
         loss = f"loss {record['loss']:.4f}"
         if self._bar is not None:
+            steps = f"{record['steps']}"
+            shown = _fitting(self._bar.console.width - len(self.title) - 2 * len(steps) - 1, loss, self._score, rate)
             self._bar.update(
-                self._task, completed=record["step"], total=record["steps"], loss=loss, rate=rate, score=self._score
-            )
+                self._task, completed=record["step"], total=record["steps"],
+                **dict(zip(("loss", "score", "rate"), shown, strict=True)),
+            )  # fmt: skip
         elif self.mode == "plain" and time.monotonic() - self._told >= self.seconds_between_lines:
             self._told = time.monotonic()
             done = f"step {record['step']}/{record['steps']}  epoch {record['epoch']}"
@@ -138,6 +141,22 @@ class Progress:
         """Show one validation record of the log from now on."""
         figures = (f"{name} {record[name]:.3f}" for name in ("loss", "accuracy") if name in record)
         self._score = "validation " + " ".join(figures)
+
+
+def _fitting(width: int, *parts: str) -> list[str]:
+    """Return `parts`, empty from the first on that does not fit into `width` places beside a bar and a time.
+
+    What is cut in the middle of a word tells nothing.
+    """
+    room, shown = width - _BESIDE, []
+    for part in parts:
+        room -= len(part) + 1 if part else 0
+        shown.append(part if room >= 0 else "")
+    return shown
+
+
+_BESIDE = 20
+"""Places of a line that a short bar, the time that is left and the spaces between take."""
 
 
 def _rate(record: Json) -> str:
