@@ -24,6 +24,8 @@ logger = logging.getLogger("bodh")
 
 IN_PERCENT = ("budget", "linear", "linear_blocks", "knn", "classes", "tag", "tag_entities")
 QUERIES, NEIGHBOURS = 8, 6
+UNMAPPED = ("span",)
+"""Tasks of models whose records lie nowhere: a question with a part of its text is near to others about that text."""
 
 
 def write_report(
@@ -238,7 +240,7 @@ def embedding_map(context: Context) -> Block | None:
     from bodh.report.blocks import Scatter
 
     count = min(context.config.map_records, len(context.positions["test"]))
-    if count < 10:
+    if count < 10 or context.model.manifest.task in UNMAPPED:
         return None
     rng = np.random.default_rng(derive_seed("map", context.config.seed))
     chosen = np.sort(rng.permutation(len(context.positions["test"]))[:count])
@@ -263,7 +265,7 @@ def neighbours(context: Context) -> Block | None:
     from bodh.report.blocks import Gallery, Picture
 
     train, test = context.positions["train"], context.positions["test"]
-    if len(train) <= NEIGHBOURS or not len(test):
+    if len(train) <= NEIGHBOURS or not len(test) or context.model.manifest.task in UNMAPPED:
         return None
     rng = np.random.default_rng(derive_seed("queries", context.config.seed))
     order = rng.permutation(len(test))
