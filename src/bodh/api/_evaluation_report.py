@@ -323,6 +323,8 @@ def facts(proof: Proof, model: Model) -> list[Block]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

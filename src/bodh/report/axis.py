@@ -31,7 +31,7 @@ class Axis:
         if self.log or len(self.ticks) < 2:
             return compact(tick)
         step = self.ticks[1] - self.ticks[0]
-        if abs(tick) >= 10_000 or step < 1e-4:
+        if abs(tick) >= 10_000 or (step < 1e-4 and abs(tick) < 1e4 * step):
             return compact(0.0 if abs(tick) < step / 1e6 else tick)
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         if round(step, digits) != round(step, digits + 2):
@@ -72,6 +72,8 @@ def position_axis(values: Sequence[float], start: float, stop: float, *, log: bo
         return Axis(low, high, start, stop, log=True, ticks=_log_ticks(positive, low, high))
     low, high = _range(values)
     step = _round_step((high - low) / max(1, count - 1))
+    if all(float(value).is_integer() for value in values if math.isfinite(value)):
+        step = max(1.0, step)  # there is nothing between two steps
     first = math.ceil(low / step - 1e-9)
     ticks = tuple(i * step for i in range(first, math.floor(high / step + 1e-9) + 1))
     return Axis(low, high, start, stop, log=False, ticks=ticks)

@@ -79,3 +79,15 @@ def test_one_position_alone_is_drawn() -> None:
 
 def test_large_ticks_are_short() -> None:
     assert [compact(v) for v in (250, 12_000, 1_500_000, 2e-5)] == ["250", "12k", "1.5M", "2.00·10⁻⁵"]
+
+
+def test_there_are_no_ticks_between_two_steps() -> None:
+    axis = position_axis([50, 51], 0, 100, log=False)
+    assert [axis.label(tick) for tick in axis.ticks] == ["50", "51"]
+    assert len(position_axis([0.5, 1.0], 0, 100, log=False).ticks) > 2
+
+
+def test_ticks_of_values_that_hardly_differ_are_not_alike() -> None:
+    axis = value_axis([19.88851, 19.88857], 0, 100)
+    labels = [axis.label(tick) for tick in axis.ticks]
+    assert len(set(labels)) == len(labels)
