@@ -103,6 +103,25 @@ def test_an_enormous_line_is_read_and_told(tmp_path: Path):
     assert len(table.read(1)) == 500_000
 
 
+def test_workers_share_the_texts_and_read_them_anew_where_they_are_gone(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rows = '{"text": "पहली"}\nno JSON\n{"text": "one"}\n'
+    source = open_source(put(tmp_path / "a.jsonl", rows))
+    sent = pickle.dumps(source)
+    (file,) = tmp_path.glob("bodh-texts-*")
+    worker = pickle.loads(sent)
+    (tmp_path / "a.jsonl").rename(tmp_path / "b.jsonl")  # it is not read
+    assert worker.read(0).decode() == "पहली"
+    assert worker.read(2) == b"one"
+    with pytest.raises(BadRecord, match=r"no JSON: .* \(line 2\)"):
+        worker.read(1)
+    assert pickle.loads(pickle.dumps(worker)).read(2) == b"one"
+    (tmp_path / "b.jsonl").rename(tmp_path / "a.jsonl")
+    del source
+    assert not file.exists()
+    assert pickle.loads(sent).read(2) == b"one"
+
+
 # -------------------------------------------------------------------------------------------------- encodings
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any, overload
+from weakref import finalize
 
 import numpy as np
 
@@ -89,6 +93,7 @@ class TextRows:
         self.columns, why = _columns.text_columns(main, input, label)
         found = _Texts(tables, self.columns)
         self._texts: _Texts | None = found
+        self._shared: Path | None = None
         kept = found.kept
         if not len(kept):
             raise DataError(f"{self.name!r} holds no texts: column {self.columns[0]!r} is empty in every {origin.noun}")
@@ -160,8 +165,16 @@ class TextRows:
         return len(self.ids)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave texts and labels behind: a worker reads its own."""
-        return self.__dict__ | {"_texts": None, "ids": [], "targets": None, "splits": np.empty(0, "<U5"), "notes": []}
+        """Leave labels behind; texts go by way of a file, of which all workers share the memory."""
+        shared = self._shared if self._texts is None else self._texts.shared()
+        return self.__dict__ | {
+            "_texts": None,
+            "_shared": shared,
+            "ids": [],
+            "targets": None,
+            "splits": np.empty(0, "<U5"),
+            "notes": [],
+        }
 
     def tables(self) -> list[Table]:
         """Return the tables with all their columns, read once more."""
@@ -174,12 +187,16 @@ class TextRows:
             BadRecord: its line cannot be read.
         """
         if self._texts is None:
-            self._texts = _Texts(self._read(), self.columns)
+            mapped = None if self._shared is None else _Texts.mapped(self._shared)
+            self._texts = _Texts(self._read(), self.columns) if mapped is None else mapped
         return self._texts.read(index)
 
 
 class _Texts:
     """The texts of tables as one string of bytes; empty ones are left out."""
+
+    file: Path | None = None
+    start = 0
 
     def __init__(self, tables: list[Table], columns: list[str]) -> None:
         self.broken: dict[int, str] = {}
@@ -204,17 +221,51 @@ class _Texts:
             row += len(table)
         self.kept = np.array(kept, np.int64)
         self.stops = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-        self._bytes = b"".join(pieces)
+        self.data: bytes | mmap = b"".join(pieces)
+
+    def shared(self) -> Path | None:
+        """Return a file of these texts for other processes, which goes when they go; None: it cannot be written."""
+        if self.file is None:
+            handle, name = mkstemp(prefix="bodh-texts-")
+            path = Path(name)
+            finalize(self, path.unlink, missing_ok=True)
+            try:
+                with os.fdopen(handle, "wb") as opened:
+                    np.save(opened, self.stops, allow_pickle=False)
+                    np.save(opened, np.array(list(self.broken), np.int64), allow_pickle=False)
+                    np.save(opened, np.array(list(self.broken.values()), np.str_), allow_pickle=False)
+                    opened.write(self.data)
+            except OSError as error:
+                _log.debug("texts are not shared with workers: %s", error)  # each reads its own
+                return None
+            self.file = path
+        return self.file
+
+    @classmethod
+    def mapped(cls, path: Path) -> _Texts | None:
+        """Return the texts in a file of `shared`; None where it is gone."""
+        texts = cls.__new__(cls)
+        try:
+            with path.open("rb") as opened:
+                texts.stops = np.load(opened, allow_pickle=False)
+                places, reasons = np.load(opened, allow_pickle=False), np.load(opened, allow_pickle=False)
+                texts.start = opened.tell()
+                texts.data = mmap(opened.fileno(), 0, access=ACCESS_READ)
+        except OSError:
+            return None
+        texts.broken = dict(zip(places.tolist(), reasons.tolist(), strict=True))
+        texts.file = path
+        return texts
 
     def digest(self) -> str:
         """Return a digest of all texts."""
-        return bytes_digest([np.frombuffer(self._bytes, np.uint8), self.stops])
+        return bytes_digest([np.frombuffer(self.data, np.uint8), self.stops])
 
     def read(self, index: int) -> bytes:
         if index in self.broken:
             raise BadRecord(self.broken[index])
         start = int(self.stops[index - 1]) if index else 0
-        return self._bytes[start : int(self.stops[index])]
+        return self.data[self.start + start : self.start + int(self.stops[index])]
 
 
 class Lines(Sequence[str]):
