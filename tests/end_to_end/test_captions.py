@@ -100,6 +100,9 @@ def test_it_is_measured_beside_floors(model: bodh.Model, boxes: Path):
     told = json.loads((model.run / "evaluation.json").read_text("utf-8"))
     assert "40 test pictures with 2 sentences each" in told["notes"]["caption"]
     assert told["figures"]["caption"]["pretrained"]["references"] == 2
+    versus = bodh.evaluate(model, str(boxes), against=model, bootstrap=50, beams=1).versus
+    assert versus["better"] is None
+    assert "On 40 test pictures" in versus["sentence"]
     with pytest.raises(DataError, match="models of another kind"):
         bodh.evaluate(model, str(boxes), protocol="translate")
 

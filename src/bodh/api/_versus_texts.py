@@ -1,4 +1,4 @@
-"""Two translators on the same test sentences: which writes better, or can that not be told?"""
+"""Two models that write, on the same test sentences or pictures: which does better, or can that not be told?"""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ EXAMPLES = 8
 class _Pair(NamedTuple):
     source: str
     row: np.ndarray
-    target: str
+    targets: list[str]
 
 
 def compare_writers(models: tuple[Model, Model], contexts: tuple[Context, Context]) -> Versus:
-    """Compare what two translators write for the same sentences: a paired bootstrap of BLEU and chrF over them.
+    """Compare what two models write for the same records: a paired bootstrap of BLEU and chrF over them.
 
-    Test records of one source are one sentence with several references (Koehn 2004; see `metrics.translation`).
+    Test records of one text are one sentence with several references, a picture may bring several (Koehn 2004; see
+    `metrics.translation`).
 
     Args:
         models: the two handles.
         contexts: of the two, over the same data.
 
     Raises:
-        DataError: no test sentence that both read, or tokenizers that do not give the same references back.
+        DataError: no test record that both read, or tokenizers that do not give the same references back.
     """
     names = names_of(models)
     first, second = (_pairs(context) for context in contexts)
     shared = [name for name in first if name in second]
     if not shared:
-        raise DataError("there is no test sentence that both models read")
-    if any(first[name].target != second[name].target for name in shared):
+        raise DataError("there is no test record that both models read")
+    if any(first[name].targets != second[name].targets for name in shared):
         raise DataError(
             "the two models' tokenizers do not give the same references back, so that their figures are of unlike "
             "texts; type: bodh evaluate MODEL DATA for each, and compare their figures with their intervals"
@@ -54,7 +55,7 @@ def compare_writers(models: tuple[Model, Model], contexts: tuple[Context, Contex
     every = list(groups.items())
     if len(every) > SENTENCES:
         every = [every[place] for place in np.linspace(0, len(every) - 1, SENTENCES).astype(int)]
-    references = [[first[name].target for name in own] for _, own in every]
+    references = [[text for name in own for text in first[name].targets] for _, own in every]
     beams = contexts[0].config.beams
     texts = [
         _written(context, [pairs[own[0]].row for _, own in every], beams)
@@ -62,7 +63,7 @@ def compare_writers(models: tuple[Model, Model], contexts: tuple[Context, Contex
     ]
     draws = contexts[0].config.bootstrap or bootstrap.DRAWS
     figures, signatures = translation.figures(dict(zip(names, texts, strict=True)), references, draws=draws)
-    told = _told(models, names, figures, len(every))
+    told = _told(models, names, figures, len(every), _called(contexts[0]))
     note = f"{'greedy' if beams == 1 else f'{beams} beams'}; " + "; ".join(signatures.values())
     tables = {
         "models": [_row(name, figures[name]) for name in names],
@@ -89,9 +90,17 @@ def _pairs(context: Context) -> dict[str, _Pair]:
         raise DataError(f"{context.store.name!r} has no test records; nothing can be measured")
     found = {}
     for position, record in zip(positions, context.store.rows(positions), strict=True):
-        source, target = modality.sides(record)
-        found[context.store.ids[int(position)]] = _Pair(modality.text(source), source, modality.text(target))
+        name, (source, *targets) = context.store.ids[int(position)], modality.sides(record)
+        if _called(context) == "sentences":
+            found[name] = _Pair(modality.text(source), source, [modality.text(targets[0])])
+        elif targets:  # a picture is told by its name: the two models may see it in different sizes
+            found[name] = _Pair(name, modality.standardise([source])[0], list(map(modality.text, targets)))
     return found
+
+
+def _called(context: Context) -> str:
+    """Return what the records are called that the models read."""
+    return "sentences" if hasattr(context.model.modality, "encode") else "pictures"
 
 
 def _written(context: Context, rows: list[np.ndarray], beams: int) -> list[str]:
@@ -100,20 +109,20 @@ def _written(context: Context, rows: list[np.ndarray], beams: int) -> list[str]:
     return [one.text for one in translate_rows(context.model, rows, beams=beams)]
 
 
-def _told(models: tuple[Model, Model], names: tuple[str, str], figures: dict[str, Json], sentences: int) -> Json:
+def _told(models: tuple[Model, Model], names: tuple[str, str], figures: dict[str, Json], count: int, what: str) -> Json:
     one, other = (figures[name] for name in names)
     p = {key: float(other[f"{key}_p"]) for key in ("bleu", "chrf")}
     by = "bleu" if one["bleu"] != other["bleu"] else "chrf"  # of texts of a few words BLEU is 0, whoever wrote them
     better = None if p[by] >= SURE or one[by] == other[by] else int(other[by] > one[by])
     sure = ", ".join(f"p = {value:.3f}" if value >= 0.001 else "p < 0.001" for value in p.values())
     sentence = (
-        f"On {sentences:,} test sentences {names[1]} reaches BLEU {other['bleu']:.1f} and chrF {other['chrf']:.1f}, "
+        f"On {count:,} test {what} {names[1]} reaches BLEU {other['bleu']:.1f} and chrF {other['chrf']:.1f}, "
         f"{names[0]} {one['bleu']:.1f} and {one['chrf']:.1f}: a difference of {other['bleu'] - one['bleu']:+.1f} and "
-        f"{other['chrf'] - one['chrf']:+.1f} (paired bootstrap over sentences: {sure})."
+        f"{other['chrf'] - one['chrf']:+.1f} (paired bootstrap over {what}: {sure})."
     )
     return {
         "models": [str(model.folder) for model in models], "names": list(names), "better": better,
-        "records": sentences, "bleu": [one["bleu"], other["bleu"]], "chrf": [one["chrf"], other["chrf"]],
+        "records": count, "bleu": [one["bleu"], other["bleu"]], "chrf": [one["chrf"], other["chrf"]],
         "metric": by, "difference": other[by] - one[by], "p": p[by], "test": "paired bootstrap", "sentence": sentence,
         "answer": f"Better: {names[better]}" if better is not None else "No difference can be told",
     }  # fmt: skip

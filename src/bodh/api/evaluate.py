@@ -132,8 +132,8 @@ def _only_what_compares(given: Json, one: Model, other: Model) -> Json:
     from bodh.model.translate import verb_of
 
     tasks = {one.manifest.task, other.manifest.task}
-    if tasks == {"sequence"} and verb_of(one.manifest) == verb_of(other.manifest) == "translate":
-        changed: Json = {"protocol": "translate"} if given["protocol"] == "auto" else {}
+    if tasks == {"sequence"} and verb_of(one.manifest) == verb_of(other.manifest):
+        changed: Json = {"protocol": verb_of(one.manifest)} if given["protocol"] == "auto" else {}
         return changed | ({"baselines": "none"} if given["baselines"] == "auto" else {})
     for task, what in (("sequence", "write texts"), ("tags", "tag words"), ("span", "answer questions")):
         if task in tasks:
