@@ -70,6 +70,8 @@ def open_source(
             raise DataError(f"data.{name} is for tables of pairs (data.target=NAME); leave it out for this data")
     tagged = _catalog.get(ROOM, "tagged")
     if modality == "words" or task == "tag" or (modality is None and tagged.accepts(location)):
+        if task not in ("auto", "tag"):
+            raise DataError(f"these are words with tags, not what --task {task} learns from; leave it out, or type tag")
         return cast("Source", tagged.open_(location, **options))
     questions = _catalog.get(ROOM, "questions")
     asked = modality is None and task == "auto" and label is None and questions.accepts(location, input)
@@ -153,8 +155,8 @@ def _missing(path: Path) -> str:
 
 def _unread(location: Any) -> str:
     known = (
-        "a folder of images or of texts, .csv, .tsv, .jsonl and .txt (also .gz), .parquet, .npz, .npy, idx-ubyte(.gz), "
-        "sklearn:NAME, torchvision:NAME"
+        "a folder of images or of texts, .csv, .tsv, .jsonl and .txt (also .gz), .parquet, .conll, .conllu, .npz, "
+        ".npy, idx-ubyte(.gz), sklearn:NAME, torchvision:NAME"
     )
     if not isinstance(location, Path):
         return f"data of type {type(location).__name__} cannot be read; allowed are paths, names, arrays and (X, y)"

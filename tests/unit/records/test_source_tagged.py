@@ -133,6 +133,16 @@ def test_other_files_where_it_is_said(tmp_path):
         assert _told(open_source(path, **told))[1] == (["z"], ["A"])
 
 
+def test_the_column_of_words_is_chosen_in_a_folder_too(tmp_path):
+    for part in ("train", "test"):
+        _file(tmp_path, f"{part}.conll", "1 a X\n2 b Y\n\n3 c X\n")
+    assert _told(open_source(tmp_path, input="2", label="3"))[0] == (["a", "b"], ["X", "Y"])
+    with pytest.raises(DataError, match=r"no column data.input='9'; .*a number from 1 to 3"):
+        open_source(tmp_path, input="9")
+    with pytest.raises(DataError, match=r"is no data that bodh can read .*\.conllu"):
+        open_source(tmp_path / "train.conll", modality="text")
+
+
 ROWS = [
     {"tokens": ["Ram", "goes"], "ner_tags": ["B-PER", "O"], "pos_tags": ["PROPN", "VERB"], "split": "train"},
     {"tokens": ["राम"], "ner_tags": ["B-PER", "O"], "pos_tags": ["PROPN"], "split": "train"},
@@ -152,6 +162,12 @@ def test_json_lines(tmp_path):
     assert _told(open_source(path, label="pos"))[1] == (["राम"], ["PROPN"])
     with pytest.raises(DataError, match=r"no column data.label='nre_tags' \(did you mean 'ner_tags'\?\)"):
         open_source(path, label="nre_tags")
+
+
+def test_texts_with_several_labels_stay_texts(tmp_path):
+    rows = [{"text": "a b c", "tokens": ["a", "b", "c"], "labels": ["x", "y"]}, {"text": "d", "labels": ["x"]}]
+    path = _file(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert open_source(path).modality == "text"
 
 
 def test_parquet_with_named_numbers(tmp_path):
@@ -188,6 +204,8 @@ def test_in_memory():
     assert open_source(rows).fingerprint == source.fingerprint
     with pytest.raises(DataError, match="2 sentences were given with 1 lists of tags"):
         open_source((sides[0], sides[1][:1]), modality="words")
+    with pytest.raises(DataError, match="these are words with tags, not what --task classify learns from"):
+        open_source(rows, task="classify")
     with pytest.raises(DataError, match=r"these are no words with tags; allowed in Python are \[\(words, tags\)"):
         open_source(["no", "tags"], task="tag")
     with pytest.raises(DataError, match=r"sentence 0: 2 words, but 1 tags"):

@@ -201,23 +201,34 @@ def _by_name(tags: Any, names: Sequence[str]) -> Any:
 
 
 def _has_lists(path: Path) -> bool:
-    """Whether the first row of a table has lists of words and of tags, by their usual names."""
+    """Whether the first row of a table has lists of as many words as tags, by their usual names."""
+    row: dict[str, Any] = {}
     if suffix_of(path) in json_rows.LINES:
         row = _first_row(path)
-        lists = {name for name, value in row.items() if isinstance(value, list)}
-        return any(_are_words(row[name]) for name in WORDS if name in lists) and bool(lists & set(TAGS))
-    if suffix_of(path) in parquet.SUFFIXES:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-        import pyarrow.types as pt
+    elif suffix_of(path) in parquet.SUFFIXES:
+        row = _first_of_parquet(path)
+    tags = [row[name] for name in TAGS if isinstance(row.get(name), list)]
+    words = [row[name] for name in WORDS if row.get(name) and _are_words(row[name])]
+    return any(len(one) == len(other) for one in words for other in tags)
 
-        try:
-            schema = pq.read_schema(path)
-        except (OSError, pa.ArrowException):
-            return False
-        lists = {field.name for field in schema if pt.is_list(field.type) or pt.is_large_list(field.type)}
-        return bool(lists & set(WORDS)) and bool(lists & set(TAGS))
-    return False
+
+def _first_of_parquet(path: Path) -> dict[str, Any]:
+    """Return the lists of words and tags in the first row of a file; nothing where it is damaged, or has none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import pyarrow.types as pt
+
+    try:
+        with pq.ParquetFile(path) as file:
+            lists = [
+                field.name
+                for field in file.schema_arrow
+                if field.name in (*WORDS, *TAGS) and (pt.is_list(field.type) or pt.is_large_list(field.type))
+            ]
+            first = next(file.iter_batches(batch_size=1, columns=lists), None) if lists else None
+    except (OSError, pa.ArrowException):
+        return {}
+    return {} if first is None or not len(first) else dict(first.to_pylist()[0])
 
 
 def _first_row(path: Path) -> dict[str, Any]:
