@@ -142,7 +142,8 @@ def _waiting(client: httpx.Client) -> int:
 
 def test_who_leaves_stops_the_writing(served: Served) -> None:
     with served.client.stream("POST", "/generate", json={"prompt": "a", "length": 2000, "stream": True}) as response:
-        next(events(response))
+        reading = events(response)  # kept: dropping it closes the connection
+        next(reading)
         assert _waiting(served.client) == 1
     end = time.monotonic() + 10
     while _waiting(served.client):

@@ -200,7 +200,7 @@ class Engine:
             Refused: 503; 504.
         """
         try:
-            return await asyncio.shield(asyncio.wrap_future(job.future))
+            return await asyncio.wrap_future(job.future)
         except TooLate:
             raise problems.too_late(problems.SHORTER) from None
         except Closed:
@@ -232,10 +232,10 @@ def start(
     served = {}
     for name, model in models.items():
         modality = modality_of(model.manifest.modality, model.read)
-        writer = None if model.steps is None else model.steps.writer(cast("Any", modality).tokens())
         try:
             if model.outputs:
                 model.compute(model.blank())
+            writer = None if model.steps is None else model.steps.writer(cast("Any", modality).tokens())
             if writer is not None:
                 _warm(writer)
         except Exception as error:  # the runtime raises its own, all derived from Exception alone
