@@ -180,3 +180,14 @@ def test_learning_without_labels_from_the_same_records(boxes: Path, tmp_path: Pa
     assert models[0].digest == models[1].digest  # which sentence is drawn follows from the seed
     with pytest.raises(DataError, match=r"learns to write texts, and boxes.* holds image records without any"):
         bodh.pretrain(str(boxes), objective="seq2seq", out=tmp_path / "no", **{"data.modality": "image"})
+
+
+def test_published_weights_see(boxes: Path, shared: Path, tmp_path: Path):
+    model = bodh.pretrain(
+        str(boxes), backbone="resnet20", out=tmp_path / "run", epochs=0.3,
+        **{**SMALL, "modality.image.size": 32, "batch": 16,
+           "weights": str(shared / "weights-resnet-cifar10" / "resnet20-12fca82f.th")},
+    )  # fmt: skip
+    assert model.manifest.modality.config["image"]["mean"] == [0.485, 0.456, 0.406]
+    assert model.manifest.provenance["notes"]["published"]["found"] == 95
+    assert model.manifest.networks["head"].arguments["kind"] == "gru"
