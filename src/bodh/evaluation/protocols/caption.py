@@ -74,10 +74,12 @@ def run(context: Context) -> ProtocolResult:
 def sentence(figures: Json) -> str:
     """Return in a few words what `run` found, from its figures."""
     reached = _writing.reached(figures, NAMES, "pictures")
-    blind = figures.get(BLIND)
+    blind, own = figures.get(BLIND), figures[PRETRAINED]["bleu"]
+    if figures.get(COMMONEST, {}).get("bleu", -1.0) > own:
+        reached += " One caption for all pictures, the commonest, does better."
     if blind is None or "bleu_p" not in blind:
         return reached
-    looks = blind["bleu_p"] < 0.05 and blind["bleu"] < figures[PRETRAINED]["bleu"]
+    looks = blind["bleu_p"] < 0.05 and blind["bleu"] < own
     return f"{reached} " + (
         "It looks at the picture: its captions fit other pictures worse."
         if looks
