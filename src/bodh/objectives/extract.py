@@ -75,7 +75,7 @@ class Extract(nn.Module):
         real = real_tokens(ids, cast("Any", self.backbone).padding)
         if real is not None:
             told = told.masked_fill(~real[..., None], torch.finfo(told.dtype).min)
-        wanted = [_within(places[:, side], ids.shape[1]) for side in (0, 1)]  # [n] each
+        wanted = [_within(places[:, side], ids.shape[1], real) for side in (0, 1)]  # [n] each
         scores = span.scores(told)
         losses = [cross_entropy(score, place) for score, place in zip(scores, wanted, strict=True)]
         right = [score.argmax(dim=1) == place for score, place in zip(scores, wanted, strict=True)]
@@ -101,9 +101,18 @@ class Extract(nn.Module):
         return tokens * (drawn >= self.dropout) / (1 - self.dropout)
 
 
-def _within(places: Tensor, tokens: int) -> Tensor:
-    """Return places `[n]`, -1 where one lies beyond the row: it counts for nothing."""
-    return places.masked_fill((places < 0) | (places >= tokens), -1)
+def _within(places: Tensor, tokens: int, real: Tensor | None) -> Tensor:
+    """Return places `[n]`, -1 where one lies beyond the row's text: it counts for nothing.
+
+    Args:
+        places: in a row.
+        tokens: of a row.
+        real: `[n t]` which tokens are no padding; None: all.
+    """
+    beyond = (places < 0) | (places >= tokens)
+    if real is not None:
+        beyond = beyond | ~real.gather(1, places.clamp(0, tokens - 1)[:, None])[:, 0]
+    return places.masked_fill(beyond, -1)
 
 
 def build(backbone: Backbone, config: Config, facts: Facts) -> Extract:
