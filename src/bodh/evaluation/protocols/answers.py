@@ -254,6 +254,7 @@ def marked(record: Any, told: tuple[int, int] | None) -> str:
     first, last = max(0, marks[0][0] - AROUND), min(len(record.context), marks[-1][0] + AROUND)
     parts, place = ["…" if first else ""], first
     for stop, _, mark in marks:
-        parts += [record.context[place:stop], mark]
+        part = record.context[place:stop]
+        parts += [part if len(part) <= 2 * AROUND else f"{part[:AROUND]} … {part[-AROUND:]}", mark]
         place = stop
     return "".join([*parts, record.context[place:last], "…" if last < len(record.context) else ""])
