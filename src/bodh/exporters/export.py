@@ -85,7 +85,7 @@ def export_model(
         raise cannot_write(path, error) from error
     finally:
         _remove(partial)
-    log.info("%s: %d real records give the same outputs as the model", path, len(rows))
+    log.info("%s: %d real records give the same outputs as the model", path, min(len(rows), found[0].records))
     return found
 
 
