@@ -10,6 +10,7 @@ Axis letters: `n` rows, `s` tokens of the memory, `t` tokens written, `d` width.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -122,8 +123,9 @@ class GruLayers(nn.Module):
 
     def _one(self, x: Tensor, state: State) -> Tensor:
         """Return what `advance` does for one token without attention, in plain operations, as exporters want it."""
-        given = F.linear(x[:, 0], self.gru.weight_ih_l0, self.gru.bias_ih_l0)
-        state.hidden, out = STEPS["gru"](state.hidden, given, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
+        gru = cast("Any", self.gru)
+        given = F.linear(x[:, 0], gru.weight_ih_l0, gru.bias_ih_l0)
+        state.hidden, out = STEPS["gru"](state.hidden, given, gru.weight_hh_l0, gru.bias_hh_l0)
         return self._told(torch.cat([out[:, None], x], dim=-1))
 
     def _look(self, state: State) -> Tensor:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Steps(NamedTuple):
 
     def writer(self, tokens: Tokens) -> OnnxWriter | OnnxTranslator:
         """Return what writes, for a tokenizer."""
-        return cast("OnnxWriter | OnnxTranslator", WRITERS[self.capability](self.session, tokens, self.context))
+        return WRITERS[self.capability](self.session, tokens, self.context)
 
 
 @dataclass(frozen=True)
