@@ -33,7 +33,7 @@ def _rows(count: int, *, lacking: bool = False) -> list[dict]:
         kind = draw.choice(list(KINDS))
         found = {"text": [told[kind]], "answer_start": [context.index(f"{kind} is ") + len(kind) + 4]}
         if lacking and number % 4 == 0:
-            context, found = f"The {kind} is not told here.", {"text": [], "answer_start": []}
+            context, found = f"The {kind} is not told in {number}.", {"text": [], "answer_start": []}
         rows.append({"id": f"q{number}", "title": f"t{number // 5}", "question": f"what {kind}?", "context": context,
                      "answers": found})  # fmt: skip
     return rows
@@ -124,13 +124,13 @@ def test_texts_that_lack_the_answer(tmp_path: Path):
     model = bodh.finetune(data, start="transformer", out=tmp_path / "run", epochs=20, **{"modality.length": 48},
                           **SMALL, **NETWORK)  # fmt: skip
     assert model.manifest.modality.config["unanswerable"] is True
-    texts = ["The colour is not told here.", "The colour is red and the height is 45 here."]
+    texts = ["The colour is not told in 17.", "The colour is red and the height is 45 here."]
     found = model.predict([{"question": "what colour?", "context": text} for text in texts])
     assert found[0]["answer"] == ""
     assert found[0]["start"] is None
     assert found[0]["no_answer"] > 0.5
     assert found[1]["answer"] == "red"
-    forced = model.predict([{"question": "what colour?", "context": "The colour is not told here."}], threshold=-1000)
+    forced = model.predict([{"question": "what colour?", "context": "The colour is not told in 17."}], threshold=-1000)
     assert forced[0]["answer"] != ""
     told = bodh.evaluate(model, data, seeds=1, baselines="none", bootstrap=0, out=tmp_path)
     figures = json.loads((tmp_path / "evaluation.json").read_text("utf-8"))["figures"]["answers"]["pretrained"]

@@ -125,8 +125,8 @@ def test_classes_are_judged(tmp_path: Path):
     said = findings(describe(open_source(fill(tmp_path, names))).to_json())
     assert "classes are unbalanced: 61 records of 'many', 1 of 'few'" in said
     assert "1 class has fewer than 5 records: few" in said
-    assert "1 classes have no record in test: few" in said
-    assert "1 records have no label" in said
+    assert "1 class has no record in test: few" in said
+    assert "1 record has no label" in said
 
 
 def test_one_class_is_told(tmp_path: Path):
