@@ -249,7 +249,7 @@ def test_an_export_that_was_tampered_with_is_made_again(folder: Path, monkeypatc
     from bodh.api import serve
 
     [path] = serve.onnx_files(folder / "model")
-    monkeypatch.setattr(serve, "_export", lambda _, out, capability: made.append(out))
+    monkeypatch.setattr(serve, "_export", lambda _, out, _capability: made.append(out))
     made: list[Path] = []
     assert serve.onnx_files(folder / "model") == [path]
     assert made == []
