@@ -108,10 +108,7 @@ def test_sigterm_under_load_fails_no_accepted_request(tmp_path: Path) -> None:
                 began.release()
                 try:
                     return client.post("/predict", files={"file": large}).status_code
-                except (
-                    httpx.ConnectError,
-                    httpx.RemoteProtocolError,
-                ):  # the latter: closed before its request was read
+                except httpx.ConnectError:
                     return "not accepted"
 
         with ThreadPoolExecutor(16) as pool:

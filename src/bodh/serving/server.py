@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import signal
@@ -16,6 +17,8 @@ from fastapi import FastAPI
 from bodh import _optional
 from bodh.errors import UserError
 
+_ARRIVING = 0.5
+"""Seconds in which requests on connections that were accepted may still arrive, after no more are accepted."""
 _BACKLOG = 2048
 _SEARCHED = 100
 
@@ -69,7 +72,7 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: int, announce:
         server_header=False,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    server = uvicorn.Server(config)
+    server = _draining(uvicorn)(config)
     app.state.engine.stopping = lambda: server.should_exit
 
     def stop(*_: object) -> None:
@@ -78,6 +81,21 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: int, announce:
     with _on_signals(stop):
         announce()
         server.run(sockets=[listening])
+
+
+def _draining(uvicorn: Any) -> Any:
+    """Return uvicorn's server, which would close a connection whose request it has not read yet, made to read it."""
+
+    class Draining(uvicorn.Server):  # type: ignore[misc]
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for one in self.servers:
+                one.close()
+            for one in sockets or []:
+                one.close()
+            await asyncio.sleep(_ARRIVING)
+            await super().shutdown(sockets)
+
+    return Draining
 
 
 @contextmanager
