@@ -36,6 +36,9 @@ def test_shares_are_as_in_the_paper_and_special_tokens_stay(unit) -> None:
     budget = round(0.15 * 61)
     if unit == "token":
         assert set(counts.tolist()) == {budget}
+    words = torch.from_numpy(TOKENS.word_start)[ids].cumsum(dim=1)
+    longest = max(int(row.bincount().max()) for row in words) * {"token": 1, "word": 1, "span": 10}[unit]
+    assert int(counts.max()) < budget + longest  # no more than the last unit goes beyond the share
     assert float(counts.float().mean()) == pytest.approx(budget, rel=0.02 if unit == "word" else 0.15)  # one at least
     hidden, own = seen[where], ids[where]
     assert float((hidden == 4).float().mean()) == pytest.approx(0.8, abs=0.03)
