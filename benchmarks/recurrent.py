@@ -10,8 +10,10 @@ at the last step, before training and after.
 
 All are `backbones/recurrent.py` in its own ways (two layers, the last state is read out): `uniform`: weights start as
 PyTorch has them, gradients unclipped; `clipped`: the same, gradients clipped at norm 1; `orthogonal`: recurrent weights
-start orthogonal, clipped; `residual`: orthogonal, clipped, with connections past the layers. A row a kind, way, length
-and seed is kept in rows.jsonl at once; rows that are there are not run again. Writes report.html and gradient.png.
+start orthogonal, clipped; `residual`: orthogonal, clipped, with connections past the layers; `open` (asked for by
+--ways, for a GRU): orthogonal, clipped, its update gate's bias at 1, as an LSTM's forget gate has it. A row a kind,
+way, length and seed is kept in rows.jsonl at once; rows that are there are not run again. Writes report.html and
+gradient.png.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "clipped": {"orthogonal": False, "clip": 1.0},
     "orthogonal": {"orthogonal": True, "clip": 1.0},
     "residual": {"orthogonal": True, "clip": 1.0, "residual": True},
+    "open": {"orthogonal": True, "clip": 1.0, "open": True},
 }
+USUAL = ("uniform", "clipped", "orthogonal", "residual")
 SYMBOLS, NOISE, BATCH, WIDTH, LAYERS, RATE = 8, 8, 64, 64, 2, 2e-3
 GRADIENT_LENGTH = 100
 
@@ -51,11 +55,15 @@ class Reader(nn.Module):
 
     def __init__(self, kind: str, way: dict[str, Any], classes: int, inputs: int | None) -> None:
         super().__init__()
-        own = {key: value for key, value in way.items() if key != "clip"}
+        own = {key: value for key, value in way.items() if key not in ("clip", "open")}
         self.backbone = build(
             shape=(GRADIENT_LENGTH,), vocabulary=1 + SYMBOLS + NOISE, padding=0, kind=kind, width=WIDTH, layers=LAYERS,
             pool="last", dropout=0.0, **own,
         )  # fmt: skip
+        if way.get("open"):
+            with torch.no_grad():
+                for layer in self.backbone.layers:
+                    layer.forth.cells.bias_ih_l0[WIDTH : 2 * WIDTH] = 1.0
         self.enter = self.backbone.embedding if inputs is None else nn.Linear(inputs, WIDTH)
         self.head = nn.Linear(WIDTH, classes)
 
@@ -198,7 +206,7 @@ def picture(path: Path, curves: dict[str, dict[str, np.ndarray]]) -> None:
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels = figure.subplots(1, max(1, len(curves)), squeeze=False, sharey=True)[0]
-    styles, colours = ("-", "--", "-.", ":"), ("C3", "C0", "C2")
+    styles, colours = ("-", "--", "-.", ":", (0, (1, 4))), ("C3", "C0", "C2")
     for axes, (when, found) in zip(panels, curves.items(), strict=False):
         for name, y in found.items():
             kind, way = name.split()
@@ -218,7 +226,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--lengths", default=f"10,25,50,{GRADIENT_LENGTH},200")
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--ways", default=",".join(USUAL))
     given = parser.parse_args()
     lengths = [int(length) for length in given.lengths.split(",")]
     given.out.mkdir(parents=True, exist_ok=True)

@@ -182,7 +182,7 @@ class _Problem:
             spread = logits.logsumexp(dim=2)
             loss, p = spread - told, logits.sub_(spread[:, :, None]).exp_()
         error = p.sub_(self.t[:, None]).mul_(share.T[:, :, None])  # [n b k]
-        slope = (error.reshape(len(self.x), -1).T @ self.x).T.reshape(weights.shape)  # 8 times faster than x.T @ error
+        slope = (error.reshape(len(self.x), -1).T @ self.x).T.reshape(weights.shape)  # quicker than x.T @ error
         held = penalty.transpose(0, 1) * weights  # [r+1 b k]
         total = (loss * share.T).double().sum(dim=0) + 0.5 * (held * weights).double().sum(dim=(0, 2))
         return total, slope + held

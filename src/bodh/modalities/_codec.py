@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import json
 import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -127,10 +128,6 @@ class Codec:
         """Return what the stored form of a text depends on."""
         digest = hashlib.sha256(self.definition).hexdigest()
         return {"version": 1, "tokenizer": digest, "special": self.special.model_dump()}
-
-    def network_arguments(self) -> Json:
-        """Return what a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
-        return {"vocabulary": self.tokens.vocabulary, "padding": self.tokens.padding}
 
     def row(self, text: str, *, marked: bool = False) -> np.ndarray:
         """Return begin + ids + end of `text`, int32 `[t]`.
@@ -265,16 +262,55 @@ def _saved_name(tokenizer: str) -> str:
     return "/".join((place.parent if place.is_file() else place).resolve().parts[-2:])
 
 
-def input_spec() -> Json:
-    """Return name, type and shape of rows of ids, int64 `[n t]`."""
-    return {"name": "tokens", "dtype": "int64", "shape": ["n", "t"]}
+class Spoken:
+    """What modalities have in common whose records hold a text: a codec, and the file that it comes from."""
+
+    file_names: ClassVar[tuple[str, ...]] = (FILE,)
+    """What lies beside model.json; see `files`."""
+    _codec: Codec
+
+    def files(self) -> dict[str, bytes]:
+        """Return what must lie beside model.json to build the modality again, by file name."""
+        return self._codec.files()
+
+    def text(self, ids: np.ndarray | list[int]) -> str:
+        """Return the text of `ids` `[t]`, special tokens left out; of bpe and characters exactly what was encoded."""
+        return self._codec.text(ids)
+
+    def tokens(self) -> Tokens:
+        """Return what is known of the tokenizer."""
+        return self._codec.tokens
 
 
-def preparation() -> nn.Module:
-    """Return the module from ids `[n t]` to the same ids, int64."""
-    from bodh.views.prepare import PrepareTokens
+class Tokenised(Spoken):
+    """What those have in common whose records are read as ids: the input of a model is int64 `[n t]`."""
 
-    return PrepareTokens()
+    config: Any
+    """with the `length` of a row"""
+
+    def prepare(self) -> nn.Module:
+        """Return the module from ids `[n t]` to the same ids, int64."""
+        from bodh.views.prepare import PrepareTokens
+
+        return PrepareTokens()
+
+    @property
+    def prepared_shape(self) -> tuple[int, ...]:
+        """(length,): the most tokens that a backbone takes, without the batch."""
+        return (self.config.length,)
+
+    @property
+    def network_arguments(self) -> Json:
+        """What a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
+        return {"vocabulary": self.tokens().vocabulary, "padding": self.tokens().padding}
+
+    def input_spec(self) -> Json:
+        """Return name, type and shape of rows of ids, int64 `[n t]`."""
+        return {"name": "tokens", "dtype": "int64", "shape": ["n", "t"]}
+
+    def store_key(self) -> str:
+        """Return what the stored form of a record depends on: the tokenizer."""
+        return json.dumps(self._codec.key())
 
 
 def shared(config: Any) -> Json:

@@ -12,9 +12,9 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
-from bodh.contracts import Json, Shard, Source, Tokens, View, ViewSpec, derive_seed
+from bodh.contracts import Json, Shard, Source, View, ViewSpec, derive_seed
 from bodh.errors import BadRecord, ConfigError, DataError
-from bodh.modalities._codec import Codec, SpecialIds, sample, text_of
+from bodh.modalities._codec import Codec, SpecialIds, Spoken, sample, text_of
 from bodh.modalities._tokenizers import FILE
 from bodh.modalities.image import ImageConfig
 from bodh.modalities.image import Modality as Pictures
@@ -52,7 +52,7 @@ class CaptionsConfig(Config):
 OBJECTIVE = ("seq2seq", "pictures with sentences: one is seen, the other written")
 
 
-class Modality:
+class Modality(Spoken):
     """Captions as `contracts.Modality`: stored as uint8 `[m]`, sizes and ids as int32 first, then the pixels.
 
     The input of a model is the picture, uint8 `[n s s c]`; a sentence is what it learns to write, of several a drawn
@@ -62,8 +62,6 @@ class Modality:
     name: ClassVar[str] = "captions"
     reads: ClassVar[str] = "image"
     verb: ClassVar[str] = "caption"
-    file_names: ClassVar[tuple[str, ...]] = (FILE,)
-    """What lies beside model.json; see `files`."""
     answers: ClassVar[bool] = True
     """What a model of captions writes is compared with the sentences, so some are set aside as labelled records are."""
 
@@ -115,10 +113,6 @@ class Modality:
         """Return the same modality, its pictures prepared as `pictures` says."""
         return Modality(self.config.model_copy(update={"image": pictures}), self.files())
 
-    def files(self) -> dict[str, bytes]:
-        """Return what must lie beside model.json to build the modality again, by file name."""
-        return self._codec.files()
-
     def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
         """Return a picture with its sentences, or a picture alone, as uint8 `[m]`.
 
@@ -137,14 +131,6 @@ class Modality:
         if self.config.special.begin is None:  # what a decoder reads first
             row = np.concatenate([[np.int32(self.tokens().begin)], row])
         return row
-
-    def text(self, ids: np.ndarray | list[int]) -> str:
-        """Return the text of `ids` `[t]`, special tokens left out."""
-        return self._codec.text(ids)
-
-    def tokens(self) -> Tokens:
-        """Return what is known of the tokenizer."""
-        return self._codec.tokens
 
     def sides(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return (picture uint8 `[h w c]`, ids `[t]` of each sentence); of a picture `[h w c]` itself."""

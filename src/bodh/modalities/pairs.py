@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -11,14 +10,14 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
-from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec
+from bodh.contracts import Shard, Source, ViewSpec
 from bodh.errors import BadRecord, DataError
-from bodh.modalities._codec import Codec, SpecialIds, input_spec, preparation, sample, shared, text_of
+from bodh.modalities._codec import Codec, SpecialIds, Tokenised, sample, shared, text_of
 from bodh.modalities._tokenizers import FILE
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 SEPARATOR = b"\x1e"
 """Between the two texts of a record, as sources give it: Unicode's record separator."""
@@ -44,7 +43,7 @@ OBJECTIVE = ("seq2seq", "pairs of texts: one is read, the other written")
 BACKBONE = "transformer"
 
 
-class Modality:
+class Modality(Tokenised):
     """Pairs as `contracts.Modality`: stored as int32 `[s + t]`, source and target, each from begin to end, whole.
 
     The input of a model is the source, int64 `[n s]`; the target is what it learns to write. A record without a
@@ -54,8 +53,6 @@ class Modality:
     name: ClassVar[str] = "pairs"
     verb: ClassVar[str] = "translate"
     reads: ClassVar[str] = "text"
-    file_names: ClassVar[tuple[str, ...]] = (FILE,)
-    """What lies beside model.json; see `files`."""
     answers: ClassVar[bool] = True
     """What a model of pairs writes is compared with the target, so some are set aside as labelled records are."""
 
@@ -76,10 +73,6 @@ class Modality:
         texts = sample(source, _insist_on_two)
         codec = Codec.fit(given.tokenizer, texts, vocabulary=given.vocabulary, length=given.length)
         return cls(given.model_copy(update=codec.settings()), codec.files())
-
-    def files(self) -> dict[str, bytes]:
-        """Return what must lie beside model.json to build the modality again, by file name."""
-        return self._codec.files()
 
     @classmethod
     def adopt(cls, other: Any, config: BaseModel | None, source: Source | None) -> Modality | None:  # noqa: ARG003
@@ -104,14 +97,6 @@ class Modality:
         """Return the ids of `text` as a source, int32 `[s]`."""
         return self._codec.row(text)
 
-    def text(self, ids: np.ndarray | list[int]) -> str:
-        """Return the text of `ids` `[t]`, special tokens left out."""
-        return self._codec.text(ids)
-
-    def tokens(self) -> Tokens:
-        """Return what is known of the tokenizer."""
-        return self._codec.tokens
-
     def sides(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the ids of the source `[s]`, of the target `[t]` and of a hard negative, as many as a row has."""
         found = []
@@ -130,10 +115,6 @@ class Modality:
         """Return how many tokens of pairs of `lengths` [n] are read, at most `length` of either text."""
         read: np.ndarray = np.minimum(lengths, 2 * self.config.length)
         return read
-
-    def prepare(self) -> nn.Module:
-        """Return the module from ids `[n s]` to the same ids, int64."""
-        return preparation()
 
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
@@ -158,24 +139,6 @@ class Modality:
             for place in set(wanted)
         }
         return tuple(filled[place] for place in wanted)
-
-    @property
-    def prepared_shape(self) -> tuple[int, ...]:
-        """(length,): the most tokens that a backbone takes, without the batch."""
-        return (self.config.length,)
-
-    @property
-    def network_arguments(self) -> Json:
-        """What a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
-        return self._codec.network_arguments()
-
-    def input_spec(self) -> Json:
-        """Return the input array's name, type and shape: int64 `[n s]`."""
-        return input_spec()
-
-    def store_key(self) -> str:
-        """Return what the stored form of a record depends on: the tokenizer."""
-        return json.dumps(self._codec.key())
 
     def describe(self, row: np.ndarray) -> str:
         """Return a stored pair in words, for pages and reports."""

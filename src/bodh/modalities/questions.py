@@ -12,15 +12,15 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
-from bodh.contracts import Json, Shard, Source, Task, Tokens, ViewSpec, derive_seed
+from bodh.contracts import Json, Shard, Source, Task, ViewSpec, derive_seed
 from bodh.errors import BadRecord, ConfigError, DataError
-from bodh.modalities._codec import Codec, SpecialIds, input_spec, preparation, sample
+from bodh.modalities._codec import Codec, SpecialIds, Tokenised, sample
 from bodh.modalities._spans import UNKNOWN, Row, Speller, packed, parsed, unpacked, whole_letters
 from bodh.modalities._tokenizers import FILE
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 LENGTH = 384
 """Most tokens of a row where neither user nor model says (Devlin et al. 2018 take as many for SQuAD)."""
@@ -79,15 +79,13 @@ class Window(NamedTuple):
     """the token of the text after the last one"""
 
 
-class Modality:
+class Modality(Tokenised):
     """Questions as `contracts.Modality`: stored as int32 (`_spans.packed`), read as windows, int64 `[n t]`.
 
     The input of a model is one window, of a record alone its first.
     """
 
     name: ClassVar[str] = "questions"
-    file_names: ClassVar[tuple[str, ...]] = (FILE,)
-    """What lies beside model.json; see `files`."""
     answers: ClassVar[bool] = True
     """Records bring their answers themselves, so some are set aside as labelled records are."""
     reads: ClassVar[str] = "text"
@@ -145,10 +143,6 @@ class Modality:
         lacks = given.unanswerable if given.unanswerable is not None else _some_unanswered(source)
         told = {"special": codec.special, "tokenizer": codec.name, "unanswerable": lacks}
         return cls(given.model_copy(update=told), {FILE: codec.definition})
-
-    def files(self) -> dict[str, bytes]:
-        """Return what must lie beside model.json to build the modality again, by file name."""
-        return self._codec.files()
 
     def raw(self, record: Mapping[str, Any]) -> bytes:
         """Return {"question", "context"} as the record that a source would give, its answer not told.
@@ -211,14 +205,6 @@ class Modality:
         start, stop = whole_letters(record.context, int(row.spans[first, 0]), int(row.spans[first : last + 1, 1].max()))
         return record.context[start:stop], start, stop
 
-    def text(self, ids: np.ndarray | list[int]) -> str:
-        """Return the text of `ids` `[t]`, special tokens left out."""
-        return self._codec.text(ids)
-
-    def tokens(self) -> Tokens:
-        """Return what is known of the tokenizer."""
-        return self._codec.tokens
-
     def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Return the first windows of stored rows as int64 `[n t]`, filled up at the end."""
         return self.filled([self.windows(unpacked(row))[0].ids for row in rows])
@@ -231,10 +217,6 @@ class Modality:
         """Return how many tokens are read of rows of `lengths` [n], about."""
         read: np.ndarray = np.minimum(lengths // NUMBERS_A_TOKEN, self.config.length or LENGTH)
         return read
-
-    def prepare(self) -> nn.Module:
-        """Return the module from ids `[n t]` to the same ids, int64."""
-        return preparation()
 
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
@@ -278,23 +260,9 @@ class Modality:
         return max(holding, key=lambda one: min(row.first - one.start, one.stop - 1 - row.last), default=windows[0])
 
     @property
-    def prepared_shape(self) -> tuple[int, ...]:
-        """(length,): the most tokens that a backbone takes, without the batch."""
-        return (self.config.length or LENGTH,)
-
-    @property
-    def network_arguments(self) -> Json:
-        """What a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
-        return self._codec.network_arguments()
-
-    @property
     def weights_arguments(self) -> Json:
         """What published weights that tell the texts of a row apart must know: the id that stands between them."""
         return {"separator": self.tokens().end}
-
-    def input_spec(self) -> Json:
-        """Return the input array's name, type and shape: int64 `[n t]`."""
-        return input_spec()
 
     def store_key(self) -> str:
         """Return what the stored form of a record depends on: the tokenizer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -12,14 +11,14 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
-from bodh.contracts import Json, Shard, Source, Tokens, ViewSpec, derive_seed
-from bodh.modalities._codec import Codec, SpecialIds, input_spec, preparation, sample, shared, text_of
+from bodh.contracts import Shard, Source, ViewSpec, derive_seed
+from bodh.modalities._codec import Codec, SpecialIds, Tokenised, sample, shared, text_of
 from bodh.modalities._tokenizers import FILE
 from bodh.views.text import Marks, TextViews, settings_of, vary
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class TextConfig(Config):
@@ -43,12 +42,10 @@ OBJECTIVE = ("masked_lm", "a word from the words around it, what texts teach bes
 BACKBONE = "transformer"
 
 
-class Modality:
+class Modality(Tokenised):
     """Texts as `contracts.Modality`: stored as int32 `[t]`, begin + ids + end, whole; prepared to int64 `[n t]`."""
 
     name: ClassVar[str] = "text"
-    file_names: ClassVar[tuple[str, ...]] = (FILE,)
-    """What lies beside model.json; see `files`."""
 
     def __init__(self, config: BaseModel, files: Mapping[str, bytes] | None = None) -> None:
         self.config = config if isinstance(config, TextConfig) else TextConfig.model_validate(config.model_dump())
@@ -74,10 +71,6 @@ class Modality:
         reads_texts = getattr(other, "reads", "") == cls.name
         return cls(TextConfig(**shared(other.config)), other.files()) if reads_texts else None
 
-    def files(self) -> dict[str, bytes]:
-        """Return what must lie beside model.json to build the modality again, by file name."""
-        return self._codec.files()
-
     def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
         """Return a text, UTF-8, as int32 `[t]`: begin + ids + end, whole. What looks like a special token is text.
 
@@ -89,14 +82,6 @@ class Modality:
     def encode(self, text: str) -> np.ndarray:
         """Return the ids of `text`, int32 `[t]`, with begin and end; special tokens in it ("[MASK]") are themselves."""
         return self._codec.row(text, marked=True)
-
-    def text(self, ids: np.ndarray | list[int]) -> str:
-        """Return the text of `ids` `[t]`, special tokens left out; of bpe and characters exactly what was encoded."""
-        return self._codec.text(ids)
-
-    def tokens(self) -> Tokens:
-        """Return what is known of the tokenizer."""
-        return self._codec.tokens
 
     def standardise(self, rows: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Return rows as int64 `[n t]`: cut to `length`, the end token last, and filled up at the end.
@@ -117,10 +102,6 @@ class Modality:
         """Return how many tokens of texts of `lengths` [n] are read."""
         read: np.ndarray = np.minimum(lengths, self.config.length)
         return read
-
-    def prepare(self) -> nn.Module:
-        """Return the module from ids `[n t]` to the same ids, int64."""
-        return preparation()
 
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
@@ -146,24 +127,6 @@ class Modality:
         plain, *varied = (torch.from_numpy(part).to(device) for part in np.split(whole, 1 + len(drawn)))
         views = dict(zip(drawn, varied, strict=True))
         return tuple(views.get(place, plain) for place in range(len(spec)))
-
-    @property
-    def prepared_shape(self) -> tuple[int, ...]:
-        """(length,): the most tokens that a backbone takes, without the batch."""
-        return (self.config.length,)
-
-    @property
-    def network_arguments(self) -> Json:
-        """What a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
-        return self._codec.network_arguments()
-
-    def input_spec(self) -> Json:
-        """Return the input array's name, type and shape: int64 `[n t]`."""
-        return input_spec()
-
-    def store_key(self) -> str:
-        """Return what the stored form of a record depends on: the tokenizer."""
-        return json.dumps(self._codec.key())
 
     def describe(self, row: np.ndarray) -> str:
         """Return a stored text as a text, for pages and reports."""

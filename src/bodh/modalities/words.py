@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -13,14 +12,14 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, Field
 
 from bodh.config.base import Config
-from bodh.contracts import Json, Shard, Source, Task, Tokens, ViewSpec
+from bodh.contracts import Shard, Source, Task, ViewSpec
 from bodh.errors import BadRecord, ConfigError
-from bodh.modalities._codec import Codec, SpecialIds, input_spec, preparation, sample, text_of
+from bodh.modalities._codec import Codec, SpecialIds, Tokenised, sample, text_of
 from bodh.modalities._tokenizers import FILE, blocks, spans
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 WORD, TAGS = b"\x1f", b"\x1e"
 """Between the words of a record, and between these and their tags, as sources give it: Unicode's separators."""
@@ -54,7 +53,7 @@ OBJECTIVE = ("tag", "words with tags: a tag for every word from the words around
 BACKBONE = "transformer"
 
 
-class Modality:
+class Modality(Tokenised):
     """Sentences as `contracts.Modality`: stored as int32 `[t 3]`, of every token its id, tag and word.
 
     The first piece of a word carries the word's tag (or UNKNOWN) and a number of 31 bits that stands for the word as
@@ -62,8 +61,6 @@ class Modality:
     """
 
     name: ClassVar[str] = "words"
-    file_names: ClassVar[tuple[str, ...]] = (FILE,)
-    """What lies beside model.json; see `files`."""
     answers: ClassVar[bool] = True
     task: ClassVar[Task] = "tags"
     given: ClassVar[None] = None
@@ -122,10 +119,6 @@ class Modality:
         length = given.length or known.length
         return cls(given.model_copy(update={**own, "length": length}), other.files())
 
-    def files(self) -> dict[str, bytes]:
-        """Return what must lie beside model.json to build the modality again, by file name."""
-        return self._codec.files()
-
     def decode(self, raw: bytes | np.ndarray) -> np.ndarray:
         """Return a sentence as int32 `[t 3]`: words and tags as sources give them, or a plain text, split into words.
 
@@ -167,14 +160,6 @@ class Modality:
         ids: np.ndarray = self.decode(text.encode("utf-8", "replace"))[:, 0]
         return ids
 
-    def text(self, ids: np.ndarray | list[int]) -> str:
-        """Return the text of `ids` `[t]`, special tokens left out."""
-        return self._codec.text(ids)
-
-    def tokens(self) -> Tokens:
-        """Return what is known of the tokenizer."""
-        return self._codec.tokens
-
     def windows(self, row: np.ndarray) -> list[np.ndarray]:
         """Return a stored row as rows of at most `length` tokens, whole words in each; most are one.
 
@@ -213,10 +198,6 @@ class Modality:
         read: np.ndarray = np.minimum(lengths, self._length)
         return read
 
-    def prepare(self) -> nn.Module:
-        """Return the module from ids `[n t]` to the same ids, int64."""
-        return preparation()
-
     def views(
         self, rows: np.ndarray | list[np.ndarray], spec: ViewSpec, seed: int, shard: Shard, device: torch.device
     ) -> tuple[Tensor, ...]:
@@ -226,24 +207,6 @@ class Modality:
         del seed, shard
         found = (self.targets(rows) if view.kind == "target" else self.standardise(rows) for view in spec)
         return tuple(torch.from_numpy(array).to(device) for array in found)
-
-    @property
-    def prepared_shape(self) -> tuple[int, ...]:
-        """(length,): the most tokens that a backbone takes, without the batch."""
-        return (self._length,)
-
-    @property
-    def network_arguments(self) -> Json:
-        """What a backbone must be told beside the shape: how many ids there are, and which fills rows up."""
-        return self._codec.network_arguments()
-
-    def input_spec(self) -> Json:
-        """Return the input array's name, type and shape: int64 `[n t]`."""
-        return input_spec()
-
-    def store_key(self) -> str:
-        """Return what the stored form of a record depends on: the tokenizer."""
-        return json.dumps(self._codec.key())
 
     def describe(self, row: np.ndarray) -> str:
         """Return a stored sentence in words, for pages and reports."""
