@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
+from bodh.api._records import FiledRecords
 from bodh.config.base import Config
 from bodh.config.resolve import resolve
 from bodh.contracts import Json
@@ -32,7 +33,7 @@ class WritingConfig(Config):
 
 
 @dataclass(frozen=True)
-class Writings:
+class Writings(FiledRecords):
     """What the model wrote.
 
     Attributes:
@@ -45,32 +46,12 @@ class Writings:
         called: what records call that which was written.
     """
 
-    records: list[Json] = field(default_factory=list)
-    count: int = 0
-    broken: int = 0
-    out: Path | None = None
     called: str = "translation"
 
     @property
     def texts(self) -> list[str]:
         """What was written, an input each; "" for one that could not be read."""
         return [record.get(self.called, "") for record in self.records]
-
-    def to_json(self) -> Json:
-        """Return everything as JSON values."""
-        return {
-            "records": self.records, "count": self.count, "broken": self.broken,
-            "out": str(self.out) if self.out else None,
-        }  # fmt: skip
-
-    def __iter__(self) -> Iterator[Json]:
-        return iter(self.records)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Json:
-        return self.records[index]
 
 
 def write(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bodh.contracts import Json
+from bodh.api._records import Records
 from bodh.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -16,28 +16,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Fillings:
+class Fillings(Records):
     """What the model tells.
 
     Attributes:
         records: one a text: {"text": as it was given, "filled": with every gap's likeliest word, "gaps": one a gap,
             each a list of {"word", "probability"}, the likeliest first}.
     """
-
-    records: list[Json] = field(default_factory=list)
-
-    def to_json(self) -> Json:
-        """Return everything as JSON values."""
-        return {"records": self.records}
-
-    def __iter__(self) -> Iterator[Json]:
-        return iter(self.records)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Json:
-        return self.records[index]
 
 
 def fill(model: Model | str | Path, texts: Sequence[str], *, top: int = 5, device: str = "auto") -> Fillings:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from bodh.api._records import Records
 from bodh.contracts import Json
 from bodh.errors import ConfigError, DataError
 
@@ -22,7 +23,7 @@ logger = logging.getLogger("bodh")
 
 
 @dataclass(frozen=True)
-class Generated:
+class Generated(Records):
     """What the model wrote.
 
     Attributes:
@@ -30,25 +31,10 @@ class Generated:
             whether the text came to its end}, and of beams "score", its log-probability a token.
     """
 
-    records: list[Json] = field(default_factory=list)
-
     @property
     def texts(self) -> list[str]:
         """Every text, its prompt included."""
         return [record["prompt"] + record["text"] for record in self.records]
-
-    def to_json(self) -> Json:
-        """Return everything as JSON values."""
-        return {"records": self.records}
-
-    def __iter__(self) -> Iterator[Json]:
-        return iter(self.records)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Json:
-        return self.records[index]
 
 
 class Streamed(Iterator[str]):

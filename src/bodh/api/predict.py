@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from pydantic import Field
 
+from bodh.api._records import FiledRecords
 from bodh.config.base import Config
 from bodh.config.resolve import resolve
 from bodh.contracts import Json
@@ -42,7 +43,7 @@ class PredictConfig(Config):
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(FiledRecords):
     """What the model says.
 
     Attributes:
@@ -61,27 +62,11 @@ class Predictions:
             found; or None.
     """
 
-    records: list[Json] = field(default_factory=list)
-    count: int = 0
-    broken: int = 0
-    out: Path | None = None
     shots: Json | None = None
 
     def to_json(self) -> Json:
         """Return everything as JSON values."""
-        out = str(self.out) if self.out else None
-        return {
-            "records": self.records, "count": self.count, "broken": self.broken, "out": out, "shots": self.shots
-        }  # fmt: skip
-
-    def __iter__(self) -> Iterator[Json]:
-        return iter(self.records)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Json:
-        return self.records[index]
+        return {**super().to_json(), "shots": self.shots}
 
 
 def predict(
