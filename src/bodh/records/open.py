@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,15 @@ from bodh import _catalog
 from bodh.contracts import Source
 from bodh.errors import DataError, suggestion
 from bodh.records.labels import as_numbers, relabelled
+from bodh.records.sources._asked import Asked
 
 ROOM = "records/sources"
 _NAMED = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9_]+):(?!//)")  # one letter is a Windows drive
+_FOR = {
+    "split_lines": "plain text in one file (.txt)",
+    "where": "tables of pairs (data.target=NAME)",
+    "negative": "tables of pairs of texts (data.target=NAME)",
+}
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2")
 
 
@@ -40,7 +46,7 @@ def open_source(
             (X, y), a list of images or of strings; or a source.
         input: what holds the records, where the data offers a choice: a column, an array, a sub-folder.
         label: what holds the labels, where the data offers a choice.
-        modality: "image", "vector", "text", "pairs", "words" or "questions", where the data alone does not tell.
+        modality: name of one ("image", "text"), where the data alone does not tell.
         task: "auto": labels are classes or measured numbers as their type tells; "classify" insists on classes,
             "regress" reads whole numbers as measured ones, "tag" reads words with a tag each,
             "extract" questions with their texts.
@@ -56,49 +62,30 @@ def open_source(
     """
     if all(hasattr(data, name) for name in ("read", "fingerprint", "ids", "splits")):
         return _for_task(data, task)
-    options = {"input": input, "label": label, "modality": modality}
     location = _location(data)
-    for name in ("captions", "pairs"):  # records of two things
-        module = _catalog.get(ROOM, name)
-        if module.wants(location, input=input, target=target, modality=modality):
-            own = {"negative": negative} if "negative" in module.OPTIONS else {}
-            if negative is not None and not own:
-                raise DataError("data.negative is for tables of pairs of texts; leave it out for this data")
-            return cast("Source", module.open_(location, **options, target=target, where=where, **own))
-    for name, given in (("where", where), ("negative", negative)):
-        if given is not None:
-            raise DataError(f"data.{name} is for tables of pairs (data.target=NAME); leave it out for this data")
-    tagged = _catalog.get(ROOM, "tagged")
-    if modality == "words" or task == "tag" or (modality is None and tagged.accepts(location)):
-        if task not in ("auto", "tag"):
-            raise DataError(f"these are words with tags, not what --task {task} learns from; leave it out, or type tag")
-        return cast("Source", tagged.open_(location, **options))
-    questions = _catalog.get(ROOM, "questions")
-    asked = modality is None and task == "auto" and label is None and questions.accepts(location, input)
-    if asked or modality == "questions" or task == "extract":
-        return cast("Source", questions.open_(location, **options))
-    module = _module_for(location)
+    module = _module_for(location, Asked(input, label, modality, task, target))
     if module is None:
         raise DataError(_unread(location))
-    if split_lines is not None:
-        if "split_lines" not in getattr(module, "OPTIONS", ()):
-            raise DataError("data.split_lines is for plain text in one file (.txt); leave it out for this data")
-        return _for_task(module.open_(location, **options, split_lines=split_lines), task)
+    options: dict[str, Any] = {"input": input, "label": label, "modality": modality}
+    extra = {"split_lines": split_lines, "target": target, "where": where, "negative": negative}
+    for name, given in extra.items():
+        if name in getattr(module, "OPTIONS", ()):
+            options[name] = given
+        elif given is not None:
+            raise DataError(f"data.{name} is for {_FOR[name]}; leave it out for this data")
     return _for_task(module.open_(location, **options), task)
 
 
-def _module_for(location: Any) -> Any:
-    """Return the first source that accepts `location`; those that accept any folder are asked last."""
-    fallback = None
-    for name in _catalog.names(ROOM):
-        module = _catalog.get(ROOM, name)
-        if getattr(module, "FIRST", False):
-            continue
-        if getattr(module, "FALLBACK", False):
-            fallback = module
-        elif module.accepts(location):
-            return module
-    return fallback if fallback is not None and fallback.accepts(location) else None
+def _module_for(location: Any, asked: Asked) -> Any:
+    """Return the source that wants the data as it was asked for, else the first that accepts it.
+
+    Those that accept any folder are asked last.
+    """
+    modules = [_catalog.get(ROOM, name) for name in _catalog.names(ROOM)]
+    choosy = [module for module in modules if hasattr(module, "wants")]
+    plain = sorted((module for module in modules if module not in choosy), key=lambda one: hasattr(one, "FALLBACK"))
+    found = (module for module in choosy if module.wants(location, asked))
+    return next(found, None) or next((module for module in plain if module.accepts(location)), None)
 
 
 def _for_task(source: Any, task: str) -> Source:

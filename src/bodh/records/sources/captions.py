@@ -18,6 +18,7 @@ from bodh.contracts import Source
 from bodh.errors import DataError, suggestion
 from bodh.records.ids import natural_key
 from bodh.records.sources import csv_table, image_folder, json_rows, parquet
+from bodh.records.sources._asked import Asked
 from bodh.records.sources._captioned import Captioned, CaptionRows, Read, file_of
 from bodh.records.sources._columns import Table, parts_of, text_columns
 from bodh.records.sources._groups import Piece, choose, files_of, part_and_group, suffix_of
@@ -41,18 +42,18 @@ def accepts(location: Any) -> bool:
     return all(_is_pair(one) and not isinstance(one[0], str) for one in location[:10])
 
 
-def wants(location: Any, *, input: str | None, target: str | None, modality: str | None) -> bool:  # noqa: A002
+def wants(location: Any, asked: Asked) -> bool:
     """Whether `location` is read as captions: asked for, pairs in memory, a captions file, or a target of pictures."""
-    if modality is not None:
-        return modality == "captions"
+    if asked.modality is not None:
+        return asked.modality == "captions"
     if not isinstance(location, Path):
         return accepts(location)
     if location.is_dir() and _captions_files(location):
         return True
-    if target is None:
+    if asked.target is None:
         return False
     try:
-        return _pictures_of(location, input)[0] != ""
+        return _pictures_of(location, asked.input)[0] != ""
     except DataError:  # who reads it as something else tells what is wrong
         return False
 

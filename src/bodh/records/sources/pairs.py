@@ -19,6 +19,7 @@ import numpy as np
 from bodh.contracts import Source
 from bodh.errors import BadRecord, DataError, suggestion
 from bodh.records.sources import parquet, text_lines
+from bodh.records.sources._asked import Asked
 from bodh.records.sources._columns import Table, parts_of
 from bodh.records.sources._groups import Piece, files_of, suffix_of
 from bodh.records.sources._parts import digest
@@ -58,9 +59,9 @@ def accepts(location: Any) -> bool:
     return all(_is_pair(one) for one in location[:10])
 
 
-def wants(location: Any, *, input: str | None, target: str | None, modality: str | None) -> bool:  # noqa: A002, ARG001
+def wants(location: Any, asked: Asked) -> bool:
     """Whether `location` is read as pairs: asked for, a target that is named, or pairs in memory."""
-    return target is not None or modality == "pairs" or accepts(location)
+    return asked.target is not None or asked.modality == "pairs" or accepts(location)
 
 
 def open_(

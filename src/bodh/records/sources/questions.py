@@ -21,6 +21,7 @@ import numpy as np
 from bodh.contracts import Source
 from bodh.errors import BadRecord, DataError
 from bodh.records.sources import json_rows, parquet
+from bodh.records.sources._asked import Asked
 from bodh.records.sources._columns import Table, parts_of
 from bodh.records.sources._groups import Piece, choose, files_of, part_and_group, suffix_of
 from bodh.records.sources._parts import SPLIT_WORDS, digest
@@ -28,8 +29,6 @@ from bodh.records.sources._question_rows import Entry, Found, asks, chosen_langu
 
 _log = logging.getLogger("bodh")
 
-FIRST = True
-"""Asked before the sources of plain texts, which would read such files too."""
 _PEEK, _LONGEST, _BLANK = 2**18, 2**24, 50
 """Bytes by which a file is judged, bytes of a line, and lines that are looked at."""
 _SQUAD = ("data", "paragraphs")
@@ -48,6 +47,13 @@ def accepts(location: Any, wanted: str | None = None) -> bool:
     except DataError:
         return False  # the source that reads it all the same says what is wrong
     return asks(first) and (wanted is None or wanted in languages(first))
+
+
+def wants(location: Any, asked: Asked) -> bool:
+    """Whether `location` is read as questions: asked for, or nothing else was and it holds some."""
+    if asked.modality == "questions" or asked.task == "extract":
+        return True
+    return asked[1:] == Asked()[1:] and accepts(location, asked.input)
 
 
 def open_(location: Any, *, input: str | None, label: str | None, modality: str | None) -> Source:  # noqa: A002

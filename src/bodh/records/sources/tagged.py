@@ -17,6 +17,7 @@ from bodh.contracts import Source
 from bodh.errors import DataError, suggestion
 from bodh.records.labels import read_class_names
 from bodh.records.sources import _conll, json_rows, parquet, text_lines
+from bodh.records.sources._asked import Asked
 from bodh.records.sources._columns import Table, parts_of
 from bodh.records.sources._groups import Piece, choose, files_of, part_and_group, suffix_of
 from bodh.records.sources._tagged import Part, Sentence, TaggedRows, checked
@@ -25,8 +26,6 @@ WORDS = ("tokens", "words", "शब्द")
 """What a column of words is called, where nobody says."""
 TAGS = ("tags", "ner_tags", "pos_tags", "upos", "labels", "ner", "pos", "xpos", "chunk_tags", "xpos_tags")
 """Likewise of tags, in the order in which they are chosen."""
-FIRST = True
-"""Asked before other sources: the same files may be tables of texts."""
 PARALLEL = ((".words", ".tags"), (".in", ".out"))
 _PEEK = 2**20
 """Bytes of a file by which it is told from others."""
@@ -44,6 +43,21 @@ def accepts(location: Any) -> bool:
         return True
     rows = files_of(location, (*json_rows.LINES, *parquet.SUFFIXES))
     return bool(rows) and _has_lists(rows[0].what)
+
+
+def wants(location: Any, asked: Asked) -> bool:
+    """Whether `location` is read as words with tags: asked for, or nothing else was and it holds some.
+
+    Raises:
+        DataError: it is, and another task was asked for.
+    """
+    if asked.modality != "words" and asked.task != "tag" and (asked.modality is not None or not accepts(location)):
+        return False
+    if asked.task not in ("auto", "tag"):
+        raise DataError(
+            f"these are words with tags, not what --task {asked.task} learns from; leave it out, or type tag"
+        )
+    return True
 
 
 def open_(location: Any, *, input: str | None, label: str | None, modality: str | None) -> Source:  # noqa: A002
