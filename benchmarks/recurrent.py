@@ -211,7 +211,7 @@ def picture(path: Path, curves: dict[str, dict[str, np.ndarray]]) -> None:
         for name, y in found.items():
             kind, way = name.split()
             style, colour = styles[list(WAYS).index(way)], colours[KINDS.index(kind)]
-            axes.plot(range(1, len(y) + 1), y, style, color=colour, label=name, linewidth=1.3)
+            axes.plot(range(1, len(y) + 1), y, linestyle=style, color=colour, label=name, linewidth=1.3)
         axes.set(title=f"{when} training", xlabel="time step", ylabel="log10 of gradient norm (last step = 0)")
         axes.grid(alpha=0.3)
     panels[-1].legend(fontsize=7, ncols=3)
